@@ -1,0 +1,32 @@
+# Two commands do everything: `make run` serves, `make test` tests. Both set up .venv when they have to.
+
+MAKEFLAGS += --no-print-directory
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench lock
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf 'make %-7s %s\n' "$$name" "$$what"; done
+	@printf '\nARGS= is passed on: make test ARGS="-k fee"\n'
+
+setup: ## Make .venv and install the locked dependencies, if that is still to be done
+	@.ci/setup
+
+# The shell is replaced by the service, so that signals reach it; a stop by Ctrl-C is no error.
+run: setup ## Serve everything: API, worker, projector, demo gateway, and a Postgres of its own
+	@exec $(PY) -m api.cli serve $(ARGS)
+
+test: setup ## Run the tests, against a Postgres of their own
+	@exec $(PY) -m pytest -n auto $(ARGS)
+
+check: setup ## Lint, format and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+bench: setup ## Measure how fast it is here
+	@exec $(PY) -m api.cli bench $(ARGS)
+
+lock: setup ## Resolve the dependencies anew (UPGRADE=1: to the newest allowed) into the lock files
+	@.ci/lock
