@@ -1,0 +1,55 @@
+"""How the ledger's database is reached: which one, which schema, and as whom.
+
+One partition of the ledger is one schema. Only this module spells its name: connections get it as their search path, so
+that no statement has to. The service works as the role `<schema>_service`, which may append to the log and never change
+it; the role is a connection option, so that no ROLLBACK or DISCARD ALL can drop it. Migrations and rebuilds connect as
+the owner.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psycopg
+from msgspec import Struct
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+TCP_USER_TIMEOUT_MS: Final = 10_000
+
+
+class Database(Struct, frozen=True):
+    """A libpq URL or connection string, and the schema that holds the ledger."""
+
+    url: str
+    schema: str = "ledger"
+
+    @property
+    def service_role(self) -> str:
+        """The role as which the service works in this schema."""
+        return f"{self.schema}_service"
+
+    def conninfo(self, *, application: str, owner: bool = False, options: Mapping[str, str] | None = None) -> str:
+        """Give the connection string for one part of the program; `options` are server settings of its sessions."""
+        settings = {"search_path": self.schema, "timezone": "UTC", **(options or {})}
+        if not owner:
+            settings["role"] = self.service_role
+        given = conninfo_to_dict(self.url)
+        ours = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+        merged: dict[str, Any] = {
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
+            **given,
+            "options": f"{given.get('options', '')} {ours}".strip(),
+            "application_name": application,
+        }
+        return make_conninfo(**merged)
+
+    def connect(
+        self, *, application: str, owner: bool = False, options: Mapping[str, str] | None = None
+    ) -> psycopg.Connection:
+        """Open a connection in autocommit mode. Raises psycopg.OperationalError when the server is not there."""
+        return psycopg.connect(self.conninfo(application=application, owner=owner, options=options), autocommit=True)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")

@@ -1,0 +1,154 @@
+"""Turns events into the bytes that are stored, and back.
+
+The stored bytes are one JSON object, readable in psql: `at`, `command_id`, `cause`, `by` where known, `version` of
+the event's shape where that is not 1, and the event itself under `data`. `LedgerMapper` is what `eventsourcing` uses;
+the writer calls `encode` and `decode` themselves.
+
+An event stored in an older shape is brought to today's by the upcasts in `UPCASTS`, one for each step, which work on the
+plain JSON of `data`. The stored bytes stay as they are, and so does the seal over them.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import Mapper, MapperDeserialisationError, StoredEvent
+from msgspec import Struct
+
+from ledger.account import Account
+from ledger.events import EVENT_BY_TOPIC, AnyEvent, Recorded
+
+SNAPSHOT_TOPIC: Final = "account.snapshot"
+
+UPCASTS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""How to bring the `data` of (topic, version) to the next version."""
+
+
+class _Stored(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    at: datetime
+    command_id: str
+    cause: str
+    by: str | None = None
+    version: int = 1
+    data: Any
+
+
+class AccountSnapshot(Struct, frozen=True, kw_only=True):
+    """An account as it was at one of its versions, so that reading it needs only the events after."""
+
+    originator_id: str
+    originator_version: int
+    state: Account
+
+    @classmethod
+    def take(cls, aggregate: Account) -> "AccountSnapshot":
+        """Take a snapshot of an account as it is."""
+        return cls(originator_id=aggregate.id, originator_version=aggregate.version, state=aggregate)
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    topic: msgspec.json.Decoder(
+        msgspec.defstruct(f"_Stored_{cls.__name__}", [("data", cls)], bases=(_Stored,), kw_only=True)
+    )
+    for topic, cls in EVENT_BY_TOPIC.items()
+}
+_any_decoder: Final = msgspec.json.Decoder(_Stored)
+_snapshot_decoder: Final = msgspec.json.Decoder(Account)
+
+
+def encode(recorded: Recorded[AnyEvent]) -> bytes:
+    """Write an event as it is stored."""
+    data = recorded.data
+    return _encoder.encode(
+        _Stored(
+            at=recorded.at,
+            command_id=recorded.command_id,
+            cause=recorded.cause,
+            by=recorded.by,
+            version=data.VERSION,
+            data=data,
+        )
+    )
+
+
+def decode(originator_id: str, originator_version: int, topic: str, state: bytes) -> Recorded[AnyEvent]:
+    """Read an event as it was stored, in whatever shape its class had then.
+
+    Raises MapperDeserialisationError for a topic that is not in the registry, and for bytes that are no such event.
+    """
+    try:
+        stored = _decode_stored(topic, state)
+    except (KeyError, msgspec.MsgspecError) as error:
+        message = f"cannot read {topic!r}, event {originator_version} of {originator_id!r}: {error}"
+        raise MapperDeserialisationError(message) from error
+    return Recorded(
+        originator_id=originator_id,
+        originator_version=originator_version,
+        at=stored.at,
+        command_id=stored.command_id,
+        cause=stored.cause,
+        by=stored.by,
+        data=stored.data,
+    )
+
+
+def _decode_stored(topic: str, state: bytes) -> _Stored:
+    try:
+        stored: _Stored = _decoders[topic].decode(state)
+    except msgspec.ValidationError:
+        return _upcast(topic, _any_decoder.decode(state))
+    if stored.version != EVENT_BY_TOPIC[topic].VERSION:
+        return _upcast(topic, _any_decoder.decode(state))
+    return stored
+
+
+def _upcast(topic: str, stored: _Stored) -> _Stored:
+    event_class, data = EVENT_BY_TOPIC[topic], stored.data
+    for version in range(stored.version, event_class.VERSION):
+        data = UPCASTS[topic, version](data)
+    if stored.version > event_class.VERSION:
+        message = f"it has version {stored.version}, made by a newer program"
+        raise msgspec.ValidationError(message)
+    return msgspec.structs.replace(stored, data=msgspec.convert(data, event_class))
+
+
+def encode_snapshot(account: Account) -> bytes:
+    """Write an account as a snapshot is stored."""
+    return _encoder.encode(account)
+
+
+def decode_snapshot(state: bytes) -> Account:
+    """Read an account from a stored snapshot."""
+    return _snapshot_decoder.decode(state)
+
+
+class LedgerMapper(Mapper[str]):
+    """The mapper that `eventsourcing` uses for this ledger's events and snapshots.
+
+    Nothing is compressed or encrypted: stored bytes are what an auditor reads and what the seal covers.
+    """
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
+        """Turn a `Recorded` or an `AccountSnapshot` into the library's form of a row."""
+        if isinstance(domain_event, AccountSnapshot):
+            topic, state = SNAPSHOT_TOPIC, encode_snapshot(domain_event.state)
+        else:
+            assert isinstance(domain_event, Recorded), domain_event
+            topic, state = domain_event.data.TOPIC, encode(domain_event)
+        return StoredEvent(
+            originator_id=domain_event.originator_id,
+            originator_version=domain_event.originator_version,
+            topic=topic,
+            state=state,
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
+        """Turn a row back into a `Recorded` or an `AccountSnapshot`. Raises MapperDeserialisationError."""
+        originator_id, version = str(stored_event.originator_id), stored_event.originator_version
+        if stored_event.topic == SNAPSHOT_TOPIC:
+            account = decode_snapshot(stored_event.state)
+            return AccountSnapshot(originator_id=originator_id, originator_version=version, state=account)
+        return decode(originator_id, version, stored_event.topic, stored_event.state)

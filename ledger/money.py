@@ -1,0 +1,108 @@
+"""Money as integers: amounts, currencies and the fee.
+
+Inside the ledger an amount is a whole number of minor units (`amount_minor`), and the currency says how many decimals
+make one major unit. Decimals exist only at the edge, and both ways are exact: text goes in through `minor_from_text` or
+`minor_from_json_number`, comes out through `decimal_text`, and no float is ever made on the way.
+
+The limits are business rules: a single amount stays below `AMOUNT_MINOR_MAX`, and an account below `BALANCE_MINOR_MAX`,
+so that every figure a client reads is exact in JavaScript too.
+"""
+
+import re
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Final
+
+from ledger.errors import AmountInvalid, CurrencyUnknown
+
+AMOUNT_MINOR_MAX: Final = 10**15
+BALANCE_MINOR_MAX: Final = 2**53 - 1
+FEE_RATE_PPM_MAX: Final = 1_000_000
+
+_TWO_DECIMALS: Final = """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CNY COP
+    COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR
+    JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN
+    NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL
+    THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW ZWG
+"""
+_NO_DECIMALS: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_THREE_DECIMALS: Final = "BHD IQD JOD KWD LYD OMR TND"
+_FOUR_DECIMALS: Final = "CLF UYW"
+
+CURRENCY_DECIMALS: Final[dict[str, int]] = {
+    code: decimals
+    for decimals, codes in ((0, _NO_DECIMALS), (2, _TWO_DECIMALS), (3, _THREE_DECIMALS), (4, _FOUR_DECIMALS))
+    for code in codes.split()
+}
+"""How many decimals a currency has, by its ISO 4217 code."""
+
+_PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_JSON_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_CHARACTERS_MAX: Final = 400
+_EXACT: Final = Context(prec=2 * _CHARACTERS_MAX, traps=[Inexact, InvalidOperation])
+
+
+def currency_decimals(currency: str) -> int:
+    """Tell how many decimals a currency has.
+
+    Raises CurrencyUnknown for a code that is not in ISO 4217's list of currencies with minor units.
+    """
+    try:
+        return CURRENCY_DECIMALS[currency]
+    except KeyError:
+        raise CurrencyUnknown(currency=currency[:16]) from None
+
+
+def amount_from_text(text: str) -> Decimal:
+    """Read an amount written as `[0-9]+(.[0-9]+)?`, in ASCII digits only.
+
+    Raises AmountInvalid when the text is anything else.
+    """
+    if len(text) > _CHARACTERS_MAX or not _PLAIN.fullmatch(text):
+        raise AmountInvalid(why="it is no plain decimal number, such as 12.50")
+    return Decimal(text)
+
+
+def amount_from_json_number(text: str) -> Decimal:
+    """Read an amount from a JSON number as the client wrote it, an exponent included, so `2e2` is 200.
+
+    Raises AmountInvalid for a sign (no amount of ours is negative, not even `-0`) and for what is no JSON number.
+    """
+    if len(text) > _CHARACTERS_MAX or not _JSON_NUMBER.fullmatch(text):
+        raise AmountInvalid(why="it is below zero" if text.startswith("-") else "it is no number an amount can be")
+    return Decimal(text)
+
+
+def minor_units(amount: Decimal, *, currency: str) -> int:
+    """Turn an amount into minor units, exactly: 204.00 US dollars are 20400.
+
+    Zeros may follow the last decimal that the currency has: 1.500 dollars are a good amount, 1.505 are not. Raises
+    AmountInvalid when the amount is finer than its currency, below zero or above AMOUNT_MINOR_MAX.
+    """
+    scaled = amount.scaleb(currency_decimals(currency), context=_EXACT)
+    if scaled.is_signed():
+        raise AmountInvalid(why="it is below zero")
+    if scaled > AMOUNT_MINOR_MAX:
+        most = decimal_text(AMOUNT_MINOR_MAX, currency=currency)
+        raise AmountInvalid(why=f"it is above {most}, the most a single amount may be")
+    if scaled != scaled.to_integral_value(context=_EXACT):
+        raise AmountInvalid(why=f"{currency} has {currency_decimals(currency)} decimals and it has more")
+    return int(scaled)
+
+
+def decimal_text(amount_minor: int, *, currency: str) -> str:
+    """Write minor units as a decimal with all the currency's decimals: 20400 US cents are `204.00`."""
+    decimals = currency_decimals(currency)
+    sign, digits = ("-" if amount_minor < 0 else ""), str(abs(amount_minor))
+    if decimals == 0:
+        return sign + digits
+    digits = digits.rjust(decimals + 1, "0")
+    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+def fee_minor(amount_minor: int, *, rate_ppm: int) -> int:
+    """Charge `rate_ppm` millionths of an amount, rounded half up to a whole minor unit.
+
+    A rate between 0 and FEE_RATE_PPM_MAX gives a fee between nothing and the whole amount.
+    """
+    return (2 * amount_minor * rate_ppm + FEE_RATE_PPM_MAX) // (2 * FEE_RATE_PPM_MAX)

@@ -1,0 +1,352 @@
+r"""A payment: how far it is on its way through the gateway, and what may happen to it next.
+
+    new -> processing -> succeeded
+             |   ^  \--> failed            surely no money moved
+             |   |          |
+             v   |          +-- requeued: processing again, as a new series of attempts
+          in_doubt          +-- contradicted: the gateway says success after all
+
+The payment is folded from its events by `evolve`, which applies and never refuses. The functions above it decide what a
+report of the gateway or a word of an operator does to it, and refuse what can never be right: a second end, or failing
+a payment whose money may have moved when nobody has asked. What follows for the account is decided in
+`ledger.decisions`.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal, Never
+
+import msgspec
+from msgspec import Struct
+
+from ledger.commands import Fail, InquireAfter, RecordGatewayOutcome, RecordInquiry, RetryAfter, Succeed
+from ledger.errors import NotRequeueable, NotResolvable, OutcomeImpossible, StaleCommand
+from ledger.events import (
+    EndedBy,
+    GatewayAttempted,
+    PaymentContradicted,
+    PaymentEvent,
+    PaymentFailed,
+    PaymentInquired,
+    PaymentKind,
+    PaymentParked,
+    PaymentRequested,
+    PaymentRequeued,
+    PaymentResolved,
+    PaymentSucceeded,
+    Recorded,
+    Resolution,
+)
+from ledger.identifiers import gateway_key, payment_stream
+
+PaymentState = Literal["new", "processing", "in_doubt", "succeeded", "failed"]
+LetterState = Literal["failed", "in_doubt", "reconcile"]
+
+
+class Payment(Struct, frozen=True, kw_only=True):
+    """A payment as its events have left it.
+
+    `attempt` counts the attempts of the current `series`. `unknown` says that one of them may have moved the money and
+    no inquiry has told; `held` that the account's money is set aside for it; `contradicted` that the gateway has told
+    success of a series that we had failed; `closed` that an operator is done with its dead letter.
+    """
+
+    payment_id: int
+    version: int
+    account_id: int
+    kind: PaymentKind
+    amount_minor: int
+    fee_minor: int
+    currency: str
+    requested_at: datetime
+    gateway_key: str
+    state: PaymentState = "new"
+    ended_by: EndedBy | None = None
+    series: int = 1
+    attempt: int = 0
+    unknown: bool = False
+    held: bool = False
+    contradicted: bool = False
+    closed: bool = False
+
+    @property
+    def id(self) -> str:
+        """The payment's stream, by which `eventsourcing` knows it."""
+        return payment_stream(self.payment_id)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the payment is settled or failed."""
+        return self.state in {"succeeded", "failed"}
+
+    @property
+    def refused(self) -> bool:
+        """Whether the payment failed for want of money as it was requested, so that no gateway knows of it."""
+        return self.ended_by == "request"
+
+    @property
+    def net_minor(self) -> int:
+        """What a deposit credits once it is settled."""
+        return self.amount_minor - self.fee_minor
+
+    @property
+    def total_minor(self) -> int:
+        """What a withdrawal takes from the account: amount and fee."""
+        return self.amount_minor + self.fee_minor
+
+    @property
+    def letter(self) -> LetterState | None:
+        """Why an operator has to look at the payment, if he has to."""
+        if self.closed or self.refused:
+            return None
+        if self.state == "in_doubt":
+            return "in_doubt"
+        if self.contradicted and self.ended:
+            return "reconcile"
+        return "failed" if self.state == "failed" else None
+
+
+# --- the gateway's answers -------------------------------------------------------------------------------------------
+
+
+def record_outcome(payment: Payment, command: RecordGatewayOutcome, *, at: datetime) -> list[PaymentEvent]:
+    """Decide what the outcome of one call does.
+
+    An answer that comes after its attempt was written off changes something only when it tells of moved money.
+    Raises StaleCommand, OutcomeImpossible.
+    """
+    _refuse_stale(payment, command.seen_version)
+    if payment.ended or command.series < payment.series or command.attempt <= payment.attempt:
+        return _record_late(payment, command) if command.outcome == "approved" else []
+    if (command.series, command.attempt) != (payment.series, payment.attempt + 1):
+        _impossible(payment, f"attempt {command.attempt} of series {command.series} is not the next one")
+    then, attempted = command.then, _attempted(command)
+    match command.outcome, then:
+        case "approved", Succeed():
+            return [attempted, _succeeded(payment, "gateway", command.reference)]
+        case "declined" | "turned_away" | "unknown", Fail(reason=reason, unasked=unasked):
+            if (payment.unknown or command.outcome == "unknown") and not unasked:
+                _impossible(payment, "money may have moved and the gateway was not asked")
+            return [attempted, _failed(payment, "gateway", reason)]
+        case "turned_away" | "unknown", RetryAfter(delay_seconds=delay_seconds):
+            return [msgspec.structs.replace(attempted, retry_at=at + timedelta(seconds=delay_seconds))]
+        case "declined" | "turned_away" | "unknown", InquireAfter(delay_seconds=delay_seconds):
+            return [msgspec.structs.replace(attempted, inquire_at=at + timedelta(seconds=delay_seconds))]
+        case outcome, follow_up:
+            return _impossible(payment, f"{type(follow_up).__name__} does not follow from {outcome}")
+
+
+def _record_late(payment: Payment, command: RecordGatewayOutcome) -> list[PaymentEvent]:
+    same_series = command.series == payment.series
+    if payment.contradicted or (same_series and payment.state == "succeeded"):
+        return []
+    if same_series and not payment.ended:
+        late = msgspec.structs.replace(_attempted(command), late=True)
+        return [late, _succeeded(payment, "gateway", command.reference)]
+    return [
+        PaymentContradicted(
+            payment_id=payment.payment_id,
+            series=command.series,
+            gateway_key=command.gateway_key,
+            http_status=command.http_status,
+            reference=command.reference,
+            answer_digest=command.answer_digest,
+        )
+    ]
+
+
+def record_inquiry(payment: Payment, command: RecordInquiry) -> list[PaymentEvent]:
+    """Decide what an answer to an inquiry does; one that changes nothing is no event.
+
+    Raises StaleCommand, OutcomeImpossible.
+    """
+    _refuse_stale(payment, command.seen_version)
+    if payment.ended or command.series != payment.series:
+        return []
+    inquired = PaymentInquired(
+        payment_id=payment.payment_id,
+        series=command.series,
+        gateway_key=command.gateway_key,
+        answer=command.answer,
+        http_status=command.http_status,
+        error=command.error,
+        reference=command.reference,
+        answer_digest=command.answer_digest,
+        elapsed_ms=command.elapsed_ms,
+    )
+    match command.answer, command.then:
+        case "approved", Succeed():
+            return [inquired, _succeeded(payment, "inquiry", command.reference)]
+        case "declined", Fail(reason=reason):
+            return [inquired, _failed(payment, "inquiry", reason)]
+        case "no_clear_answer", InquireAfter():
+            if payment.state == "in_doubt":
+                return []
+            reason = command.error or "no_clear_answer"
+            return [inquired, PaymentParked(payment_id=payment.payment_id, series=payment.series, reason=reason)]
+        case answer, follow_up:
+            return _impossible(payment, f"{type(follow_up).__name__} does not follow from {answer}")
+
+
+# --- the operator's word ---------------------------------------------------------------------------------------------
+
+
+def requeue(payment: Payment, *, why: str, same_gateway_key: bool) -> PaymentRequeued:
+    """Start a new series of attempts for a payment that failed at the gateway.
+
+    Raises NotRequeueable.
+    """
+    if payment.letter != "failed":
+        raise NotRequeueable(payment_id=payment.payment_id, state=payment.letter or payment.state)
+    series = payment.series + 1
+    return PaymentRequeued(
+        payment_id=payment.payment_id,
+        account_id=payment.account_id,
+        kind=payment.kind,
+        amount_minor=payment.amount_minor,
+        fee_minor=payment.fee_minor,
+        currency=payment.currency,
+        series=series,
+        gateway_key=payment.gateway_key if same_gateway_key else gateway_key(payment.payment_id, series),
+        why=why,
+    )
+
+
+def resolve(payment: Payment, *, outcome: Resolution, why: str) -> list[PaymentEvent]:
+    """Close a dead letter; the payment gets an end with it where it has none, or another where it had the wrong one.
+
+    Raises NotResolvable.
+    """
+    resolved = PaymentResolved(payment_id=payment.payment_id, outcome=outcome, why=why)
+    match payment.letter, payment.state, outcome:
+        case "in_doubt", _, "success":
+            return [resolved, _succeeded(payment, "resolution", None)]
+        case "in_doubt", _, "failed":
+            return [resolved, _failed(payment, "resolution", "resolved_as_failed")]
+        case "reconcile", "failed", "success":
+            return [resolved, _succeeded(payment, "reconciliation", None)]
+        case ("reconcile", "failed", "failed") | ("reconcile", "succeeded", "success") | ("failed", _, "failed"):
+            return [resolved]
+        case letter, state, _:
+            raise NotResolvable(payment_id=payment.payment_id, state=letter or state)
+
+
+# --- evolving --------------------------------------------------------------------------------------------------------
+
+
+def state_after(state: PaymentState, event: PaymentEvent) -> PaymentState:
+    """The state into which an event brings a payment."""
+    match event:
+        case PaymentRequested():
+            return "new"
+        case GatewayAttempted(late=False) | PaymentRequeued():
+            return "processing"
+        case PaymentParked():
+            return "in_doubt"
+        case PaymentSucceeded():
+            return "succeeded"
+        case PaymentFailed():
+            return "failed"
+        case GatewayAttempted() | PaymentInquired() | PaymentContradicted() | PaymentResolved():
+            return state
+
+
+def evolve(payment: Payment | None, recorded: Recorded[PaymentEvent]) -> Payment:
+    """Apply one event to a payment; the first one, and only that, makes it out of nothing."""
+    version, event = recorded.originator_version, recorded.data
+    if isinstance(event, PaymentRequested):
+        return _requested(event, version=version, at=recorded.at)
+    assert payment is not None, recorded
+    evolved = msgspec.structs.replace(payment, version=version, state=state_after(payment.state, event))
+    change = msgspec.structs.replace
+    match event:
+        case GatewayAttempted(late=False):
+            unknown = payment.unknown or event.outcome == "unknown"
+            return change(evolved, attempt=event.attempt, unknown=unknown)
+        case PaymentSucceeded() | PaymentFailed():
+            return change(evolved, ended_by=event.ended_by, held=False)
+        case PaymentRequeued():
+            return change(
+                evolved,
+                ended_by=None,
+                series=event.series,
+                attempt=0,
+                gateway_key=event.gateway_key,
+                unknown=False,
+                held=payment.kind == "withdraw",
+            )
+        case PaymentContradicted():
+            return change(evolved, contradicted=True, closed=False)
+        case PaymentResolved():
+            return change(evolved, closed=True)
+        case GatewayAttempted() | PaymentInquired() | PaymentParked():
+            return evolved
+
+
+def _requested(event: PaymentRequested, *, version: int, at: datetime) -> Payment:
+    return Payment(
+        payment_id=event.payment_id,
+        version=version,
+        account_id=event.account_id,
+        kind=event.kind,
+        amount_minor=event.amount_minor,
+        fee_minor=event.fee_minor,
+        currency=event.currency,
+        requested_at=at,
+        gateway_key=gateway_key(event.payment_id, 1),
+        held=event.kind == "withdraw",
+    )
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _refuse_stale(payment: Payment, seen_version: int) -> None:
+    if seen_version != payment.version:
+        raise StaleCommand(payment_id=payment.payment_id, seen_version=seen_version, version=payment.version)
+
+
+def _impossible(payment: Payment, why: str) -> Never:
+    raise OutcomeImpossible(payment_id=payment.payment_id, state=payment.state, why=why)
+
+
+def _attempted(command: RecordGatewayOutcome) -> GatewayAttempted:
+    return GatewayAttempted(
+        payment_id=command.payment_id,
+        series=command.series,
+        attempt=command.attempt,
+        gateway_key=command.gateway_key,
+        outcome=command.outcome,
+        http_status=command.http_status,
+        error=command.error,
+        reference=command.reference,
+        answer_digest=command.answer_digest,
+        elapsed_ms=command.elapsed_ms,
+    )
+
+
+def _succeeded(payment: Payment, ended_by: EndedBy, reference: str | None) -> PaymentSucceeded:
+    return PaymentSucceeded(
+        payment_id=payment.payment_id,
+        account_id=payment.account_id,
+        kind=payment.kind,
+        amount_minor=payment.amount_minor,
+        fee_minor=payment.fee_minor,
+        currency=payment.currency,
+        series=payment.series,
+        ended_by=ended_by,
+        reference=reference,
+    )
+
+
+def _failed(payment: Payment, ended_by: EndedBy, reason: str) -> PaymentFailed:
+    return PaymentFailed(
+        payment_id=payment.payment_id,
+        account_id=payment.account_id,
+        kind=payment.kind,
+        amount_minor=payment.amount_minor,
+        fee_minor=payment.fee_minor,
+        currency=payment.currency,
+        series=payment.series,
+        ended_by=ended_by,
+        reason=reason,
+    )

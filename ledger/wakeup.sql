@@ -1,0 +1,5 @@
+-- name: notify
+SELECT pg_notify(%(channel)s, '')
+
+-- name: listen
+LISTEN {channel}

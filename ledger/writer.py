@@ -1,0 +1,464 @@
+"""The one place where the ledger is written.
+
+All commands of a process meet here. A thread with a connection of its own takes what has come in meanwhile and writes
+it as one batch: lock the head, look up the idempotency keys, bring the books up to the head, decide each command in
+memory, store everything, commit, answer. Nothing is answered before its commit.
+
+What can go wrong, and what then happens:
+
+* The database refuses the batch's data: its commands are written again one by one, and only the guilty one is refused.
+* The connection dies before the COMMIT is sent: nothing was stored; the batch is decided again on a new connection.
+* It dies after: the new connection waits for the head's lock, which the old backend holds until it is done, and then an
+  event with the batch's own seal at its last position says that it was committed, anything else that it was not.
+* The database stays away: commands are refused as unavailable, once their patience is over.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final, TypeVar, cast
+
+import psycopg
+import psycopg.errors
+import stamina
+import structlog
+from msgspec import Struct
+
+from ledger.books import BatchBooks, Books, streams_of
+from ledger.commands import AnyCommand, Command, OpenAccount, RequestDeposit, RequestWithdrawal
+from ledger.database import Database
+from ledger.decisions import KeyTaken, QueueEntry, decide
+from ledger.errors import (
+    CommandRejected,
+    DatabaseUnavailable,
+    LedgerError,
+    LogBroken,
+    OutcomeUnknown,
+    Refusal,
+    WriterBusy,
+    WriterStopped,
+)
+from ledger.events import IdempotencyKey
+from ledger.identifiers import account_stream, payment_scope, payment_stream, stream_id
+from ledger.log import SQL as LOG
+from ledger.log import Head, append, row_columns
+from ledger.payment import Payment
+from ledger.sql import load_statements
+from ledger.wakeup import Notifier
+
+SQL: Final = load_statements("ledger", "writer.sql")
+
+CACHE_CAPACITY: Final = 50_000
+CATCH_UP_MAX: Final = 20_000
+"""When other writers have appended more events than this, the books are read anew as far as they are needed."""
+
+PATIENCE_SECONDS: Final = 10.0
+"""How long a batch waits for the database to come back before its commands are refused as unavailable."""
+
+_SESSION: Final = {
+    # A writer that hangs while it holds the head must not hold up the others: the server ends its session.
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "8s",
+    # Durability is not for the session's settings to lose.
+    "synchronous_commit": "on",
+}
+_FAULTS_OF_DATA: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+
+AnswerT = TypeVar("AnswerT")
+_log = structlog.get_logger()
+
+
+AnyFuture = Future[Any] | asyncio.Future[Any]
+
+
+class _Waiting(Struct, frozen=True):
+    """A command, and where its answer goes: to a thread or to an event loop."""
+
+    command: AnyCommand
+    future: AnyFuture
+
+
+class _Stored(Struct, frozen=True):
+    """A batch that is stored but not yet known to be committed: its answers, and the head as it leaves it."""
+
+    books: BatchBooks
+    head: Head
+    answers: list[Any]
+
+
+class Writer:
+    """Writes commands to one partition of the ledger; any number of writers may do so at once.
+
+    `batch_max` commands go into one transaction; beyond `queue_max` waiting ones, further commands are refused.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        batch_max: int = 500,
+        queue_max: int = 10_000,
+        patience_seconds: float = PATIENCE_SECONDS,
+        cache_capacity: int = CACHE_CAPACITY,
+    ) -> None:
+        self._database = database
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._patience_seconds = patience_seconds
+        self._books = Books(capacity=cache_capacity)
+        self._connection: psycopg.Connection[Any] | None = None
+        self._notifier = Notifier(database)
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+
+    # --- for callers ---
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._notifier.start()
+        self._thread.start()
+
+    def stop(self, *, timeout_seconds: float = 5.0) -> None:
+        """Write what is waiting, refuse what comes later, and end the thread.
+
+        What could not be written within `timeout_seconds` is refused as well, so that every caller gets an answer.
+        """
+        with self._arrived:
+            self._stopping = True
+            self._arrived.notify()
+        self._thread.join(timeout_seconds)
+        with self._arrived:
+            left = list(self._waiting)
+            self._waiting.clear()
+        _answer([(waiting, WriterStopped()) for waiting in left])
+        self._thread.join()
+        self._notifier.stop()
+        if self._connection is not None:
+            self._connection.close()
+
+    def submit(self, command: Command[AnswerT]) -> "Future[AnswerT]":
+        """Hand a command over from a thread; its answer or its refusal is the future's.
+
+        Raises WriterBusy, WriterStopped.
+        """
+        future: Future[AnswerT] = Future()
+        self._enter([_Waiting(cast("AnyCommand", command), future)])
+        return future
+
+    async def execute(self, command: Command[AnswerT]) -> AnswerT:
+        """Hand a command over from an event loop and wait for its answer.
+
+        Raises the command's refusals; WriterBusy, WriterStopped, DatabaseUnavailable, OutcomeUnknown.
+        """
+        future: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
+        self._enter([_Waiting(cast("AnyCommand", command), future)])
+        return await future
+
+    async def execute_all(self, commands: Sequence[Command[AnswerT]]) -> "list[AnswerT | LedgerError]":
+        """Hand several commands over, in order, and wait for all answers; refusals stand among them.
+
+        Raises WriterBusy, WriterStopped: then none of them was carried out.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[AnswerT]] = [loop.create_future() for _ in commands]
+        waiting = zip(cast("Sequence[AnyCommand]", commands), futures, strict=True)
+        self._enter([_Waiting(command, future) for command, future in waiting])
+        return await _all(futures)
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait to be written."""
+        return len(self._waiting)
+
+    def _enter(self, waiting: Sequence[_Waiting]) -> None:
+        with self._arrived:
+            if self._stopping:
+                raise WriterStopped
+            if len(self._waiting) + len(waiting) > self._queue_max:
+                raise WriterBusy
+            self._waiting.extend(waiting)
+            self._arrived.notify()
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while batch := self._take():
+            try:
+                self._write(batch)
+            except Exception as error:  # noqa: BLE001 - the thread has to live on, and its callers to get an answer
+                _log.exception("writer_failed", commands=len(batch))
+                self._start_over()
+                failure = error if isinstance(error, LedgerError) else DatabaseUnavailable()
+                _answer([(waiting, failure) for waiting in batch])
+
+    def _take(self) -> list[_Waiting]:
+        with self._arrived:
+            while not self._waiting and not self._stopping:
+                self._arrived.wait()
+            count = min(len(self._waiting), self._batch_max)
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _write(self, batch: list[_Waiting]) -> None:
+        """Write a batch and answer it, through whatever happens to the connection meanwhile."""
+        deadline = time.monotonic() + self._patience_seconds
+        in_doubt: _Stored | None = None
+        while True:
+            try:
+                connection = self._connected(deadline)
+                if in_doubt is None or not self._was_committed(connection, in_doubt):
+                    in_doubt = None
+                    stored = self._decide_and_store(connection, [waiting.command for waiting in batch])
+                    in_doubt = stored
+                    connection.execute(SQL["commit"])
+                self._committed(batch, in_doubt)
+            except _FAULTS_OF_DATA as fault:
+                self._start_over()
+                self._write_singly(batch, fault)
+            except psycopg.Error as error:
+                _log.warning("writer_interrupted", sqlstate=error.sqlstate, in_doubt=in_doubt is not None)
+                self._start_over()
+                if time.monotonic() < deadline and not self._stopping:
+                    continue
+                failure = DatabaseUnavailable() if in_doubt is None else OutcomeUnknown()
+                _answer([(waiting, failure) for waiting in batch])
+            return
+
+    def _write_singly(self, batch: list[_Waiting], fault: psycopg.Error) -> None:
+        """Find the command that the database refuses, so that only that one is refused."""
+        if len(batch) > 1:
+            for waiting in batch:
+                self._write([waiting])
+            return
+        _log.warning("command_rejected", command=type(batch[0].command).__name__, sqlstate=fault.sqlstate)
+        _answer([(batch[0], CommandRejected(sqlstate=fault.sqlstate or ""))])
+
+    def _committed(self, batch: list[_Waiting], stored: _Stored) -> None:
+        self._books.keep(stored.books, stored.head)
+        if stored.books.rows:
+            self._notifier.notify("log")
+        if any(entry.due_at <= stored.books.at for entry in stored.books.enqueued.values()):
+            self._notifier.notify("queue")
+        _answer(list(zip(batch, stored.answers, strict=True)))
+
+    # --- one transaction ---
+
+    def _decide_and_store(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> _Stored:
+        """Do all of a transaction but its COMMIT."""
+        head, batch = self._begin(connection, commands)
+        answers: list[Any] = []
+        for command in commands:
+            try:
+                decision = decide(command, batch)
+            except Refusal as refusal:
+                answers.append(refusal)
+            else:
+                batch.apply(command, decision)
+                answers.append(decision.answer)
+        return _Stored(batch, _store(connection, head, batch), answers)
+
+    def _begin(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> tuple[Head, BatchBooks]:
+        """Lock the head and bring the books up to it, with all that these commands need."""
+        asked = {key for command in commands if (key := _key_of(command)) is not None}
+        parameters = {"scopes": [scope for scope, _ in asked], "keys": [key for _, key in asked]}
+        with connection.pipeline():
+            connection.execute(SQL["begin"])
+            heads = connection.execute(LOG["lock_head"], prepare=True, binary=True)
+            clocks = connection.execute(LOG["read_clock"], prepare=True, binary=True)
+            keys = connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True) if asked else None
+        head = Head(*_only(heads))
+        taken = {} if keys is None else {(row[0], row[1]): _key_taken(row) for row in keys}
+        self._catch_up(connection, head)
+        self._learn(connection, streams_of(commands, taken.values()))
+        # A payment is on an account that the command need not name.
+        self._learn(connection, {account_stream(p.account_id) for p in self._payments_of(commands)})
+        at = max(_only(clocks)[0], head.at)
+        return head, BatchBooks(self._books, head, at=at, keys=taken)
+
+    def _catch_up(self, connection: psycopg.Connection[Any], head: Head) -> None:
+        """Apply what other writers have appended since the last batch, or forget all when that is too much."""
+        books = self._books
+        behind = head.position - books.position
+        if behind == 0 and head.digest == books.digest:
+            return
+        if 0 < behind <= CATCH_UP_MAX and (books.accounts or books.payments):
+            parameters = {"after": books.position, "upto": head.position}
+            books.absorb(connection.execute(LOG["read_positions"], parameters, prepare=True, binary=True))
+        else:
+            books.forget()
+        books.stand_at(head)
+
+    def _learn(self, connection: psycopg.Connection[Any], streams: set[str]) -> None:
+        """Read streams that are not in memory; one that does not exist stays unknown."""
+        books = self._books
+        missing = [name for name in streams if name not in books.accounts and name not in books.payments]
+        if not missing:
+            return
+        account_ids = [stream_id(name) for name in missing if name.startswith("account-")]
+        with connection.pipeline():
+            rows = connection.execute(LOG["read_streams"], {"streams": missing}, prepare=True, binary=True)
+            sums = connection.execute(SQL["read_pending"], {"account_ids": account_ids}, prepare=True, binary=True)
+        books.learn(rows, dict(sums))
+
+    def _payments_of(self, commands: list[AnyCommand]) -> Iterable[Payment]:
+        for command in commands:
+            payment_id = getattr(command, "payment_id", None)
+            if payment_id is not None and (payment := self._books.payments.get(payment_stream(payment_id))):
+                yield payment
+
+    def _was_committed(self, connection: psycopg.Connection[Any], stored: _Stored) -> bool:
+        """Find out what became of a batch whose COMMIT got no answer, once its old backend is surely done."""
+        if not stored.books.rows:
+            return False
+        with connection.pipeline():
+            connection.execute(SQL["begin"])
+            connection.execute(LOG["lock_head"])
+            digests = connection.execute(LOG["read_digest"], {"position": stored.head.position})
+        row = digests.fetchone()
+        connection.rollback()
+        return row is not None and bytes(row[0]) == stored.head.digest
+
+    # --- the connection ---
+
+    def _connected(self, deadline: float) -> psycopg.Connection[Any]:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        for attempt in stamina.retry_context(
+            on=lambda error: isinstance(error, psycopg.OperationalError) and not self._stopping,
+            attempts=None,
+            timeout=max(0.1, deadline - time.monotonic()),
+            wait_initial=0.05,
+            wait_max=1.0,
+            wait_jitter=0.05,
+        ):
+            with attempt:
+                self._connection = self._database.connect(application="payment-ledger writer", options=_SESSION)
+        assert self._connection is not None
+        return self._connection
+
+    def _start_over(self) -> None:
+        """Leave no trace of a failed batch: neither in the books nor in the session."""
+        self._books.forget()
+        self._books.position, self._books.digest = 0, b""
+        if self._connection is not None:
+            try:
+                self._connection.rollback()
+            except psycopg.Error:
+                self._connection.close()
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _store(connection: psycopg.Connection[Any], head: Head, batch: BatchBooks) -> Head:
+    """Send all that a batch writes in one round trip, and give the head as it then is."""
+    appending = None
+    with connection.pipeline():
+        if batch.rows:
+            moved = Head(head.position, head.digest, batch.at, batch.next_account_id, batch.next_payment_sequence)
+            appending = append(connection, head, batch.rows, moved=moved)
+        if batch.keys_taken:
+            connection.execute(SQL["insert_keys"], _key_columns(batch.keys_taken), prepare=True)
+        if batch.dequeued:
+            connection.execute(SQL["dequeue"], {"payment_ids": list(batch.dequeued)}, prepare=True)
+        if batch.enqueued:
+            connection.execute(SQL["enqueue"], _queue_columns(list(batch.enqueued.values())), prepare=True)
+        if snapshots := batch.snapshots:
+            connection.execute(LOG["insert_snapshots"], row_columns(snapshots), prepare=True)
+    return head if appending is None else appending.check()
+
+
+def _key_columns(keys: list[KeyTaken]) -> dict[str, list[Any]]:
+    return {
+        "scopes": [key.idempotency.scope for key in keys],
+        "keys": [key.idempotency.key for key in keys],
+        "subject_kinds": [key.subject_kind for key in keys],
+        "subject_ids": [key.subject_id for key in keys],
+        "fingerprint_versions": [key.idempotency.fingerprint_version for key in keys],
+        "fingerprints": [key.idempotency.fingerprint for key in keys],
+    }
+
+
+def _queue_columns(entries: list[QueueEntry]) -> dict[str, list[Any]]:
+    return {
+        "payment_ids": [entry.payment_id for entry in entries],
+        "account_ids": [entry.account_id for entry in entries],
+        "kinds": [entry.kind for entry in entries],
+        "amounts_minor": [entry.amount_minor for entry in entries],
+        "fees_minor": [entry.fee_minor for entry in entries],
+        "currencies": [entry.currency for entry in entries],
+        "series": [entry.series for entry in entries],
+        "gateway_keys": [entry.gateway_key for entry in entries],
+        "attempts": [entry.attempt for entry in entries],
+        "actions": [entry.action for entry in entries],
+        "inquiries": [entry.inquiries for entry in entries],
+        "unknown": [entry.unknown for entry in entries],
+        "payment_versions": [entry.payment_version for entry in entries],
+        "due_at": [entry.due_at for entry in entries],
+        "trace_contexts": [entry.trace_context for entry in entries],
+    }
+
+
+def _key_of(command: AnyCommand) -> tuple[str, str] | None:
+    """The scope and key under which a command looks for an earlier one like it."""
+    if isinstance(command, RequestDeposit | RequestWithdrawal) and command.idempotency_key is not None:
+        return payment_scope(command.account_id), command.idempotency_key
+    if isinstance(command, OpenAccount) and command.idempotency_key is not None:
+        return command.idempotency_scope, command.idempotency_key
+    return None
+
+
+def _key_taken(row: tuple[str, str, Any, int, int, str]) -> KeyTaken:
+    scope, key, subject_kind, subject_id, version, fingerprint = row
+    idempotency = IdempotencyKey(scope=scope, key=key, fingerprint=fingerprint, fingerprint_version=version)
+    return KeyTaken(subject_kind=subject_kind, subject_id=subject_id, idempotency=idempotency)
+
+
+def _only(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = cursor.fetchone()
+    if row is None:
+        raise LogBroken(position=0, what="the head is missing")
+    return row
+
+
+async def _all(futures: Sequence["asyncio.Future[AnswerT]"]) -> list[AnswerT | LedgerError]:
+    answers: list[AnswerT | LedgerError] = []
+    for future in futures:
+        try:
+            answers.append(await future)
+        except LedgerError as error:
+            answers.append(error)
+    return answers
+
+
+def _answer(answers: Sequence[tuple[_Waiting, Any]]) -> None:
+    """Answer callers; those of one event loop together, as waking a loop costs more than an answer."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for waiting, answer in answers:
+        future = waiting.future
+        if isinstance(future, asyncio.Future):
+            by_loop.setdefault(future.get_loop(), []).append((future, answer))
+        else:
+            _settle(future, answer)
+    for loop, pairs in by_loop.items():
+        # The loop may have been closed meanwhile; then nobody waits any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle_all, pairs)
+
+
+def _settle_all(pairs: list[tuple["asyncio.Future[Any]", Any]]) -> None:
+    for future, answer in pairs:
+        if not future.done():
+            _settle(future, answer)
+
+
+def _settle(future: AnyFuture, answer: object) -> None:
+    if isinstance(answer, LedgerError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
