@@ -15,7 +15,6 @@ import asyncio
 import errno
 import hashlib
 import re
-import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -262,8 +261,8 @@ def _word_for(error: Exception) -> str:
             return "tls_failed"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             return "connection_refused"
-        case aiohttp.ClientConnectorError(os_error=socket.gaierror()):
-            return "name_not_resolved"
+        case aiohttp.ClientConnectorError(os_error=ConnectionResetError()):
+            return "connection_lost"
         case aiohttp.ClientConnectorError():
             return "connection_failed"
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():

@@ -1,0 +1,149 @@
+"""Reading what a gateway says: a table of bodies, and the two tables of endings."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.outcomes import (
+    Approved,
+    Declined,
+    GatewayAnswer,
+    Heard,
+    InquiryAnswer,
+    NoClearAnswer,
+    TurnedAway,
+    Unknown,
+    inquiry_outcome_of,
+    outcome_of,
+    read_answer,
+)
+
+NOTHING = (None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        (b'{"status":"ok"}', ("ok", None)),
+        (b' \n{"status" : "Ok"}\r\n', ("ok", None)),
+        (b'{"status":"\\tAPPROVED \\n"}', ("approved", None)),
+        (b'{"status":"\\u006fk"}', ("ok", None)),
+        (b'{"status":"ok","reference":"r-1","more":{"a":[1,2]}}', ("ok", "r-1")),
+        (b'{"status":"ok","reference":7}', ("ok", None)),
+        (b'{"status":"ok","reference":""}', ("ok", None)),
+        (b'{"status":"ok","reference":"a\\u0000b"}', ("ok", None)),
+        (b'{"status":"ok","reference":"\\ud800"}', ("ok", None)),
+        (b'{"status":"ok","reference":"line\\nbreak"}', ("ok", None)),
+        (b'{"status":"ok","reference":"' + b"x" * 300 + b'"}', ("ok", "x" * 255)),
+        (b'{"Status":"ok"}', NOTHING),
+        (b'{"status":["ok"]}', NOTHING),
+        (b'{"status":true}', NOTHING),
+        (b'{"status":null}', NOTHING),
+        (b"{}", NOTHING),
+        (b"", NOTHING),
+        (b'"ok"', NOTHING),
+        (b"ok", NOTHING),
+        (b"null", NOTHING),
+        (b'[{"status":"ok"}]', NOTHING),
+        (b'{"status":"ok"', NOTHING),
+        (b'{"status":"ok"}}', NOTHING),
+        (b'{"status":"ok"}{"status":"declined"}', NOTHING),
+        (b'{"status":"ok","status":"declined"}', NOTHING),
+        (b'{"status":"declined","status":"ok"}', NOTHING),
+        (b'{"status":"ok","st\\u0061tus":"ok"}', NOTHING),
+        (b'{"status":"ok","more":{"a":1,"a":2}}', NOTHING),
+        (b"{'status':'ok'}", NOTHING),
+        (b'{"status":"ok","amount":NaN}', NOTHING),
+        (b'{"status":"ok","amount":Infinity}', NOTHING),
+        (b'{"status":"ok","n":' + b"9" * 5000 + b"}", NOTHING),
+        (b'\xef\xbb\xbf{"status":"ok"}', NOTHING),
+        ('{"status":"ok"}'.encode("utf-16"), NOTHING),
+        ('{"status":"ok"}'.encode("utf-16-le"), NOTHING),
+        ('{"status":"ok","name":"Müller"}'.encode("latin-1"), NOTHING),
+        (b'{"status":"ok","x":' + b"[" * 50_000, NOTHING),
+        (b'{"a":' * 12_000 + b"1" + b"}" * 12_000, NOTHING),
+        (b"\x1f\x8b\x08\x00", NOTHING),
+        (b"\x00" * 100, NOTHING),
+        (None, NOTHING),
+    ],
+)
+def test_a_body_says_plainly_what_it_means_or_nothing(body: bytes | None, read: tuple[str | None, str | None]) -> None:
+    """A body that two readers could understand differently is not understood at all."""
+    assert read == read_answer(body)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_no_body_is_too_strange_to_be_read(body: bytes) -> None:
+    """Whatever a gateway sends, reading it gives a word or nothing, and never raises."""
+    word, _ = read_answer(body)
+
+    assert word is None or word == word.strip()
+
+
+@given(
+    http_status=st.integers(100, 999),
+    status=st.sampled_from(["ok", "success", "approved", "declined", "pending", "timeout", "not_found", "odd", None]),
+)
+def test_an_effect_is_excluded_only_by_a_plain_refusal(http_status: int, status: str | None) -> None:
+    """Approved takes a 2xx that says so; declined a 2xx that says so or a 4xx that is final."""
+    heard = Heard(elapsed_ms=1, http_status=http_status, body=json.dumps({"status": status}).encode())
+
+    match outcome_of(heard):
+        case Approved():
+            assert 200 <= http_status < 300
+            assert status in {"ok", "success", "approved"}
+        case Declined():
+            assert status == "declined" or 400 <= http_status < 500
+            assert http_status not in {408, 409, 425, 429}
+        case TurnedAway():
+            assert http_status == 429
+        case Unknown():
+            assert http_status in {408, 409, 425} or not 400 <= http_status < 500
+
+    match inquiry_outcome_of(heard):
+        case Approved():
+            assert 200 <= http_status < 300
+        case Declined():
+            assert (http_status == 404 and status == "not_found") or (200 <= http_status < 300 and status == "declined")
+        case NoClearAnswer():
+            assert status not in {"ok", "success", "approved", "declined"} or not 200 <= http_status < 300
+
+
+def test_a_whole_refusal_stands_however_large_it_is() -> None:
+    """A page of a proxy's making is large, and its status is a refusal all the same; as an answer it says nothing."""
+    heard = Heard(elapsed_ms=1, http_status=403, body=None)
+
+    assert Declined("gateway_error_403") == outcome_of(heard)
+    assert NoClearAnswer("gateway_error_403") == inquiry_outcome_of(heard)
+
+
+def test_a_lost_answer_tells_nothing_whatever_its_status_was() -> None:
+    """Half an answer is no answer; only what was never sent surely had no effect."""
+    for http_status in (200, 402, 404, 429, 502):
+        assert Unknown("timeout") == outcome_of(Heard(elapsed_ms=1, http_status=http_status, lost="timeout"))
+    refused = Heard(elapsed_ms=1, lost="connection_refused", never_sent=True)
+
+    assert TurnedAway("connection_refused") == outcome_of(refused)
+    assert NoClearAnswer("connection_refused") == inquiry_outcome_of(refused)
+
+
+def test_the_record_of_a_call_names_error_and_reference() -> None:
+    """What the history keeps follows from the outcome."""
+
+    def call(outcome: Approved | Declined | TurnedAway | Unknown) -> tuple[str | None, str | None]:
+        record = GatewayAnswer(outcome=outcome, http_status=None, answer_digest=None, elapsed_ms=1)
+        return record.error, record.reference
+
+    def inquiry(outcome: Approved | Declined | NoClearAnswer) -> tuple[str | None, str | None]:
+        record = InquiryAnswer(outcome=outcome, http_status=None, answer_digest=None, elapsed_ms=1)
+        return record.error, record.reference
+
+    assert call(Approved("r")) == (None, "r")
+    assert call(Declined("declined")) == ("declined", None)
+    assert call(TurnedAway("gateway_error_429", 3.0)) == ("gateway_error_429", None)
+    assert call(Unknown("timeout")) == ("timeout", None)
+    assert inquiry(Approved("r")) == (None, "r")
+    assert inquiry(Declined("not_found")) == ("not_found", None)
+    assert inquiry(NoClearAnswer("pending")) == ("pending", None)
