@@ -108,13 +108,13 @@ class Succeed(Struct, frozen=True, tag=True):
 
 
 class Fail(Struct, frozen=True, tag=True):
-    """The payment is failed for `reason`.
+    """The payment is failed for `reason`, or where that is None for the error of its last attempt.
 
     `unasked` fails it although money may have moved and nobody asked the gateway: only for a gateway that cannot be
     asked, by explicit choice.
     """
 
-    reason: str
+    reason: str | None = None
     unasked: bool = False
 
 

@@ -94,8 +94,11 @@ async def read_account_at(
             low, found = middle, placed
         else:
             high = middle - 1
-    account = await read_account(connection, account_id, upto_version=low) if found else None
-    return account and found and AccountAt(account=account, position=found[0], at=found[1])
+    if found is None:
+        return None
+    account = await read_account(connection, account_id, upto_version=low)
+    assert account is not None, stream
+    return AccountAt(account=account, position=found[0], at=found[1])
 
 
 async def _read_version(connection: AsyncConnection, stream: str, version: int) -> tuple[int, datetime]:

@@ -1,3 +1,9 @@
+-- name: begin
+BEGIN ISOLATION LEVEL READ COMMITTED
+
+-- name: commit
+COMMIT
+
 -- name: lock_head
 -- The row lock is the right to append; whoever waits here goes on when the holder has committed. The statements of a
 -- batch that read anything else come after this one, as they would else miss what the last holder has just committed.

@@ -4,8 +4,8 @@ The stored bytes are one JSON object, readable in psql: `at`, `command_id`, `cau
 the event's shape where that is not 1, and the event itself under `data`. `LedgerMapper` is what `eventsourcing` uses;
 the writer calls `encode` and `decode` themselves.
 
-An event stored in an older shape is brought to today's by the upcasts in `UPCASTS`, one for each step, which work on the
-plain JSON of `data`. The stored bytes stay as they are, and so does the seal over them.
+An event stored in an older shape is brought to today's by the upcasts in `UPCASTS`, one for each step, which work on
+the plain JSON of `data`. The stored bytes stay as they are, and so does the seal over them.
 """
 
 from collections.abc import Callable

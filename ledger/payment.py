@@ -45,9 +45,10 @@ LetterState = Literal["failed", "in_doubt", "reconcile"]
 class Payment(Struct, frozen=True, kw_only=True):
     """A payment as its events have left it.
 
-    `attempt` counts the attempts of the current `series`. `unknown` says that one of them may have moved the money and
-    no inquiry has told; `held` that the account's money is set aside for it; `contradicted` that the gateway has told
-    success of a series that we had failed; `closed` that an operator is done with its dead letter.
+    `attempt` counts the attempts of the current `series`, and `last_error` is what went wrong with the last of them.
+    `unknown` says that one of them may have moved the money and no inquiry has told; `held` that the account's money is
+    set aside for it; `contradicted` that the gateway has told success of a series that we had failed; `closed` that an
+    operator is done with its dead letter.
     """
 
     payment_id: int
@@ -64,6 +65,7 @@ class Payment(Struct, frozen=True, kw_only=True):
     series: int = 1
     attempt: int = 0
     unknown: bool = False
+    last_error: str | None = None
     held: bool = False
     contradicted: bool = False
     closed: bool = False
@@ -126,7 +128,7 @@ def record_outcome(payment: Payment, command: RecordGatewayOutcome, *, at: datet
         case "declined" | "turned_away" | "unknown", Fail(reason=reason, unasked=unasked):
             if (payment.unknown or command.outcome == "unknown") and not unasked:
                 _impossible(payment, "money may have moved and the gateway was not asked")
-            return [attempted, _failed(payment, "gateway", reason)]
+            return [attempted, _failed(payment, "gateway", reason or command.error)]
         case "turned_away" | "unknown", RetryAfter(delay_seconds=delay_seconds):
             return [msgspec.structs.replace(attempted, retry_at=at + timedelta(seconds=delay_seconds))]
         case "declined" | "turned_away" | "unknown", InquireAfter(delay_seconds=delay_seconds):
@@ -177,7 +179,7 @@ def record_inquiry(payment: Payment, command: RecordInquiry) -> list[PaymentEven
         case "approved", Succeed():
             return [inquired, _succeeded(payment, "inquiry", command.reference)]
         case "declined", Fail(reason=reason):
-            return [inquired, _failed(payment, "inquiry", reason)]
+            return [inquired, _failed(payment, "inquiry", reason or payment.last_error)]
         case "no_clear_answer", InquireAfter():
             if payment.state == "in_doubt":
                 return []
@@ -261,7 +263,7 @@ def evolve(payment: Payment | None, recorded: Recorded[PaymentEvent]) -> Payment
     match event:
         case GatewayAttempted(late=False):
             unknown = payment.unknown or event.outcome == "unknown"
-            return change(evolved, attempt=event.attempt, unknown=unknown)
+            return change(evolved, attempt=event.attempt, unknown=unknown, last_error=event.error)
         case PaymentSucceeded() | PaymentFailed():
             return change(evolved, ended_by=event.ended_by, held=False)
         case PaymentRequeued():
@@ -338,7 +340,7 @@ def _succeeded(payment: Payment, ended_by: EndedBy, reference: str | None) -> Pa
     )
 
 
-def _failed(payment: Payment, ended_by: EndedBy, reason: str) -> PaymentFailed:
+def _failed(payment: Payment, ended_by: EndedBy, reason: str | None) -> PaymentFailed:
     return PaymentFailed(
         payment_id=payment.payment_id,
         account_id=payment.account_id,
@@ -348,5 +350,5 @@ def _failed(payment: Payment, ended_by: EndedBy, reason: str) -> PaymentFailed:
         currency=payment.currency,
         series=payment.series,
         ended_by=ended_by,
-        reason=reason,
+        reason=reason or "unknown_reason",
     )

@@ -215,7 +215,7 @@ class Writer:
                     in_doubt = None
                     stored = self._decide_and_store(connection, [waiting.command for waiting in batch])
                     in_doubt = stored
-                    connection.execute(SQL["commit"])
+                    connection.execute(LOG["commit"])
                 self._committed(batch, in_doubt)
             except _FAULTS_OF_DATA as fault:
                 self._start_over()
@@ -267,7 +267,7 @@ class Writer:
         asked = {key for command in commands if (key := _key_of(command)) is not None}
         parameters = {"scopes": [scope for scope, _ in asked], "keys": [key for _, key in asked]}
         with connection.pipeline():
-            connection.execute(SQL["begin"])
+            connection.execute(LOG["begin"])
             heads = connection.execute(LOG["lock_head"], prepare=True, binary=True)
             clocks = connection.execute(LOG["read_clock"], prepare=True, binary=True)
             keys = connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True) if asked else None
@@ -316,7 +316,7 @@ class Writer:
         if not stored.books.rows:
             return False
         with connection.pipeline():
-            connection.execute(SQL["begin"])
+            connection.execute(LOG["begin"])
             connection.execute(LOG["lock_head"])
             digests = connection.execute(LOG["read_digest"], {"position": stored.head.position})
         row = digests.fetchone()

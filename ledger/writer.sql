@@ -1,9 +1,3 @@
--- name: begin
-BEGIN ISOLATION LEVEL READ COMMITTED
-
--- name: commit
-COMMIT
-
 -- name: read_keys
 -- LATERAL with OFFSET 0 makes this one index look-up a key, also when the planner has no statistics yet.
 SELECT k.scope, k.key, i.subject_kind, i.subject_id, i.fingerprint_version, i.fingerprint

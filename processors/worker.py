@@ -1,0 +1,262 @@
+"""Drives payments through the gateway: claims what is due, calls, and reports the outcome to the ledger's writer.
+
+A claim takes no more rows than there are free call slots, leases them and counts the attempt, and is committed before
+the call. A worker that dies in the middle leaves a lease that runs out; whoever finds it records that attempt as lost
+before anything else happens to the payment. What follows from an answer is decided in `payment_process`; the schedule
+is in the database. Between two claims the worker sleeps until it is told of new work, a call ends, or something is due.
+"""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+import stamina
+import structlog
+from msgspec import Struct, structs
+
+from ledger.commands import FollowUp, GatewayReport, RecordGatewayOutcome, RecordInquiry
+from ledger.database import Database
+from ledger.decisions import QueueAction
+from ledger.errors import Refusal, StaleCommand, Unavailable
+from ledger.events import PaymentKind
+from ledger.sql import load_statements
+from ledger.wakeup import listen_statement
+from ledger.writer import Writer
+from processors.gateway import Gateway, PayCall
+from processors.outcomes import GatewayAnswer, Unknown
+from processors.payment_process import PaymentSeen, follow_inquiry, follow_up
+from processors.retry_policy import RetryPolicy
+
+SQL: Final = load_statements("processors", "worker.sql")
+
+LEASE_EXPIRED: Final = "lease_expired"
+DRAIN_SECONDS: Final = 6.0
+"""How long calls under way may take when the worker is asked to stop; what is lost then is found by its lease."""
+
+_STALE_TRIES_MAX: Final = 10
+_log = structlog.get_logger()
+
+
+class Claim(Struct, frozen=True):
+    """A queue row that this worker has leased. `lapsed` says that somebody else's lease on it had run out."""
+
+    payment_id: int
+    account_id: int
+    kind: PaymentKind
+    amount_minor: int
+    fee_minor: int
+    currency: str
+    series: int
+    gateway_key: str
+    attempt: int
+    action: QueueAction
+    inquiries: int
+    unknown: bool
+    payment_version: int
+    trace_context: str | None
+    lapsed: bool
+
+
+class Worker:
+    """Calls the gateway for all payments of one partition; any number of workers may share the work."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        gateway: Gateway,
+        policy: RetryPolicy,
+        *,
+        concurrency: int,
+        lease_seconds: float,
+        poll_interval_seconds: float,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._database = database
+        self._writer = writer
+        self._gateway = gateway
+        self._policy = policy
+        self._concurrency = concurrency
+        self._lease = timedelta(seconds=lease_seconds)
+        self._poll_interval_seconds = poll_interval_seconds
+        self._jitter = jitter
+        self._calls: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Claim nothing more, and let `run` end when the calls under way have ended."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until stopped. A lost database is waited for; every other error is a mistake of ours and ends it."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            while not self._stopping:
+                # Connecting again is what helps against a lost database; the queue is still there.
+                async for attempt in stamina.retry_context(
+                    on=self._database_lost, attempts=None, timeout=None, wait_max=1.0
+                ):
+                    with attempt:
+                        await self._work()
+        finally:
+            listening.cancel()
+            await self._drain()
+            with suppress(asyncio.CancelledError):
+                await listening
+
+    def _database_lost(self, error: Exception) -> bool:
+        return isinstance(error, psycopg.OperationalError) and not self._stopping
+
+    async def _work(self) -> None:
+        async with await self._connect() as connection:
+            while not self._stopping:
+                self._wake.clear()
+                free = self._concurrency - len(self._calls)
+                claims = await self._claim(connection, free) if free else []
+                for claim in claims:
+                    self._begin(claim)
+                if not free or len(claims) < free:
+                    await self._sleep(await self._until_due(connection) if free else None)
+
+    async def _claim(self, connection: psycopg.AsyncConnection[Any], limit: int) -> list[Claim]:
+        parameters = {"limit": limit, "lease": self._lease, "worker": self.name}
+        cursor = await connection.execute(SQL["claim_due"], parameters, prepare=True, binary=True)
+        return [Claim(*row) async for row in cursor]
+
+    async def _until_due(self, connection: psycopg.AsyncConnection[Any]) -> float:
+        cursor = await connection.execute(SQL["next_due"], prepare=True, binary=True)
+        row = await cursor.fetchone()
+        seconds = row and row[0]
+        return self._poll_interval_seconds if seconds is None else min(seconds, self._poll_interval_seconds)
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Sleep until woken: by news, by a free slot, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
+                await self._wake.wait()
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        conninfo = self._database.conninfo(application="payment-ledger worker")
+        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+
+    async def _listen(self) -> None:
+        """Wake the worker when the writer says that there is work; without a connection it only polls."""
+        while True:
+            with suppress(psycopg.OperationalError):
+                async with await self._connect() as connection:
+                    await connection.execute(listen_statement(self._database, "queue"))
+                    async for _ in connection.notifies():
+                        self._wake.set()
+            await asyncio.sleep(self._poll_interval_seconds)
+
+    # --- one claim ---
+
+    def _begin(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._handle(claim))
+        self._calls.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("call_failed", exc_info=error)
+
+    async def _handle(self, claim: Claim) -> None:
+        if claim.action == "inquire":
+            report: GatewayReport = await self._inquire(claim)
+        elif claim.lapsed:
+            lost = GatewayAnswer(outcome=Unknown(LEASE_EXPIRED), http_status=None, answer_digest=None, elapsed_ms=0)
+            report = self._outcome(claim, lost)
+        else:
+            report = self._outcome(claim, await self._gateway.pay(_pay_call(claim)))
+        await self._report(report)
+
+    def _outcome(self, claim: Claim, answer: GatewayAnswer) -> RecordGatewayOutcome:
+        seen = PaymentSeen(attempt=claim.attempt, unknown_before=claim.unknown)
+        then = follow_up(seen, answer.outcome, policy=self._policy, jitter=self._jitter())
+        return RecordGatewayOutcome(
+            command_id=uuid4().hex,
+            payment_id=claim.payment_id,
+            account_id=claim.account_id,
+            seen_version=claim.payment_version,
+            series=claim.series,
+            attempt=claim.attempt,
+            gateway_key=claim.gateway_key,
+            outcome=answer.outcome.NAME,
+            http_status=answer.http_status,
+            error=answer.error,
+            reference=answer.reference,
+            answer_digest=answer.answer_digest,
+            elapsed_ms=answer.elapsed_ms,
+            then=then,
+        )
+
+    async def _inquire(self, claim: Claim) -> RecordInquiry:
+        answer = await self._gateway.inquire(claim.payment_id, claim.gateway_key, traceparent=claim.trace_context)
+        inquiry = claim.inquiries + 1
+        then: FollowUp = follow_inquiry(inquiry, answer.outcome, policy=self._policy, jitter=self._jitter())
+        return RecordInquiry(
+            command_id=uuid4().hex,
+            payment_id=claim.payment_id,
+            account_id=claim.account_id,
+            seen_version=claim.payment_version,
+            series=claim.series,
+            gateway_key=claim.gateway_key,
+            inquiry=inquiry,
+            answer=answer.outcome.NAME,
+            http_status=answer.http_status,
+            error=answer.error,
+            reference=answer.reference,
+            answer_digest=answer.answer_digest,
+            elapsed_ms=answer.elapsed_ms,
+            then=then,
+        )
+
+    async def _report(self, report: GatewayReport) -> None:
+        """Bring a report to the writer, whatever it takes: the answer of a gateway is not to be lost.
+
+        A payment that has moved on is looked at again: what the report then does to it, the payment itself decides.
+        """
+        for _ in range(_STALE_TRIES_MAX):
+            try:
+                async for attempt in stamina.retry_context(on=Unavailable, attempts=None, timeout=None, wait_max=1.0):
+                    with attempt:
+                        await self._writer.execute(report)
+            except StaleCommand as stale:
+                report = structs.replace(report, seen_version=stale.version)
+            except Refusal as refusal:
+                _log.error("report_refused", payment_id=report.payment_id, code=refusal.code, why=str(refusal))
+                return
+            else:
+                return
+
+    async def _drain(self) -> None:
+        """Let the calls under way end; what takes too long is found by its lease."""
+        if self._calls:
+            _, late = await asyncio.wait(self._calls, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+
+def _pay_call(claim: Claim) -> PayCall:
+    return PayCall(
+        payment_id=claim.payment_id,
+        user_id=claim.account_id,
+        kind=claim.kind,
+        amount_minor=claim.amount_minor,
+        fee_minor=claim.fee_minor,
+        currency=claim.currency,
+        gateway_key=claim.gateway_key,
+        traceparent=claim.trace_context,
+    )
