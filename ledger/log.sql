@@ -49,6 +49,14 @@ SELECT notification_id, originator_id, originator_version, topic, state, digest
 -- name: read_digest
 SELECT digest FROM events WHERE notification_id = %(position)s
 
+-- name: read_first_beyond_head
+-- In one statement, and so in one snapshot: a batch that commits meanwhile moves both.
+SELECT notification_id
+  FROM events
+ WHERE notification_id > (SELECT position FROM head)
+ ORDER BY notification_id
+ LIMIT 1
+
 -- name: read_streams
 -- Streams with their latest snapshot and the events after it, all in one round trip. OFFSET 0 keeps the planner from
 -- turning the look-ups by key into a scan of the whole table.
