@@ -1,0 +1,32 @@
+"""Amounts at the edge: decimals in and out, exactly, and never as a float.
+
+A request's amount is kept as the text that the client wrote until `ledger.money` reads it. An answer's amount is a
+`Decimal` with all the currency's decimals, which the encoder of `api.answers` writes digit by digit as a JSON number.
+"""
+
+from decimal import Decimal
+
+import msgspec
+from msgspec import Raw
+
+from ledger.errors import AmountInvalid
+from ledger.money import amount_from_json_number, amount_from_text, decimal_text
+
+
+def amount(raw: Raw) -> Decimal:
+    """Read an amount from a request: a JSON number, or a string with a plain decimal number in it.
+
+    Raises AmountInvalid.
+    """
+    text = bytes(raw).decode()
+    if not text.startswith('"'):
+        return amount_from_json_number(text)
+    try:
+        return amount_from_text(msgspec.json.decode(text, type=str))
+    except msgspec.DecodeError:
+        raise AmountInvalid(why="it is no plain decimal number, such as 12.50") from None
+
+
+def decimal(amount_minor: int, currency: str) -> Decimal:
+    """Write minor units for an answer: 20400 US cents are 204.00."""
+    return Decimal(decimal_text(amount_minor, currency=currency))

@@ -1,0 +1,158 @@
+"""The documentation: OpenAPI made from the handlers, and Swagger UI from files of our own, so that it works offline.
+
+Schemas come from the structs of the handlers; a struct's docstring describes it, and its `EXAMPLE` is the example that
+requests and answers with it show.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from importlib.metadata import version
+from importlib.resources import files
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from litestar import MediaType, Request, Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.spec import License, Schema, Tag
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import KwargDefinition, PathParameter
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
+from msgspec import Raw, Struct
+
+from api.answers import Answer
+from api.payments import BATCH_MAX, BatchItem, BatchRequest
+
+if TYPE_CHECKING:
+    from litestar._openapi.schema_generation import SchemaCreator
+
+DISTRIBUTION: Final = "payment-ledger"
+
+_STATIC: Final = files("api").joinpath("static")
+_MEDIA_TYPES: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+    "docs.js": "text/javascript",
+}
+_FILES: Final = {name: _STATIC.joinpath(name).read_bytes() for name in _MEDIA_TYPES}
+_PAGE: Final = _STATIC.joinpath("docs.html").read_text("utf-8")
+
+_DESCRIPTION: Final = """
+Deposits and withdrawals, accepted at once and settled exactly once through a gateway that may err.
+
+* **Amounts** come as JSON numbers or as strings such as `"12.50"`, and leave as exact JSON numbers.
+* **`Idempotency-Key`** makes a request safe to repeat: the first answer is given again, with `Idempotent-Replayed`.
+* **Errors** are problem documents (RFC 9457) with a stable `code` and a `detail` that says what to do.
+* **Lists** come in pages; `next_cursor` of one is the `cursor` of the next.
+* Every answer has an `X-Request-ID`, the client's own where it sent one.
+"""
+
+
+class EdgeSchemas(OpenAPISchemaPlugin):
+    """Describes what the edge reads and writes in its own way: amounts, and the payments of a batch."""
+
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        """Tell whether the type is one of these."""
+        return field_definition.annotation in {Raw, Decimal, BatchRequest}
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:
+        """Describe the type."""
+        if field_definition.annotation is BatchRequest:
+            payments = Annotated[list[BatchItem], KwargDefinition(min_items=1, max_items=BATCH_MAX)]
+            return schema_creator.create_component_schema(
+                field_definition,
+                required=["payments"],
+                property_fields={"payments": FieldDefinition.from_annotation(payments)},
+            )
+        if field_definition.annotation is Decimal:
+            return Schema(type=OpenAPIType.NUMBER, description="An exact decimal, with all the currency's decimals.")
+        number = Schema(type=OpenAPIType.NUMBER, minimum=0)
+        text = Schema(type=OpenAPIType.STRING, pattern=r"^[0-9]+(\.[0-9]+)?$", max_length=400)
+        return Schema(one_of=[number, text], description="An amount, no finer than its currency.")
+
+
+class SchemaFile(JsonRenderPlugin):
+    """Serves the OpenAPI document, with each struct's docstring and example in its schema."""
+
+    def __init__(self) -> None:
+        """Serve it as plain JSON, which browsers show."""
+        super().__init__(path="/openapi.json", media_type=MediaType.JSON)
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Give the document."""
+        return self.render_json(request, with_examples(openapi_schema))
+
+
+class SwaggerPage(OpenAPIRenderPlugin):
+    """Serves the page that shows the OpenAPI document with Swagger UI."""
+
+    def __init__(self, title: str) -> None:
+        """Show `title` in the browser's tab."""
+        super().__init__(path="/")
+        self._page = _PAGE.replace("{title}", title.replace("&", "&amp;").replace("<", "&lt;")).encode()
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002
+        """Give the page."""
+        return self._page
+
+
+@get("/static/{name:str}")
+async def static_file(name: Annotated[str, PathParameter()]) -> Response[bytes]:
+    """Give one of the files that the page needs."""
+    if name not in _FILES:
+        raise NotFoundException
+    return Answer(_FILES[name], media_type=_MEDIA_TYPES[name], headers={"Cache-Control": "max-age=3600"})
+
+
+def openapi_config(title: str) -> OpenAPIConfig:
+    """Configure the documentation, to be served at /docs."""
+    return OpenAPIConfig(
+        title=title,
+        version=version(DISTRIBUTION),
+        description=_DESCRIPTION.strip(),
+        license=License(name="MIT", identifier="MIT"),
+        use_handler_docstrings=True,
+        operation_id_creator=lambda handler, _method, _path: handler.handler_name,
+        tags=[
+            Tag("users", "Accounts, their balances and statements."),
+            Tag("payments", "Deposits and withdrawals."),
+            Tag("dead letters", "Payments that an operator has to look at."),
+            Tag("audit", "The log, the proof, the books."),
+            Tag("health", "Whether and how the service runs."),
+            Tag("demo gateway", "A gateway to try things out with, while no real one is set."),
+        ],
+        openapi_router=Router(
+            "/docs", route_handlers=[static_file], after_request=_without_foreign_page, include_in_schema=False
+        ),
+        render_plugins=[SwaggerPage(title), SchemaFile()],
+    )
+
+
+def with_examples(document: dict[str, Any]) -> dict[str, Any]:
+    """Complete an OpenAPI document with each struct's docstring and example."""
+    schemas = document["components"]["schemas"]
+    described = {
+        struct.__name__: {
+            "description": " ".join((struct.__doc__ or "").split()),
+            "examples": [getattr(struct, "EXAMPLE", None)],
+        }
+        for struct in _structs(Struct)
+        if hasattr(struct, "EXAMPLE")
+    }
+    completed = {name: schema | described.get(name, {}) for name, schema in schemas.items()}
+    return document | {"components": document["components"] | {"schemas": completed}}
+
+
+def _structs(root: type[Struct]) -> Iterator[type[Struct]]:
+    for struct in root.__subclasses__():
+        yield struct
+        yield from _structs(struct)
+
+
+def _without_foreign_page(response: Response[Any]) -> Response[Any]:
+    """Refuse an unknown address below /docs as any other; Litestar would answer it with a page of its own."""
+    if response.status_code == NotFoundException.status_code:
+        raise NotFoundException
+    return response

@@ -1,0 +1,2 @@
+-- name: read_counters
+SELECT name, value FROM counters

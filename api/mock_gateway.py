@@ -1,0 +1,73 @@
+"""The demo gateway at the address where the original had its own; the answers are those of the demo gateway's process.
+
+They are a gateway's answers, errors included, and no problem documents; those come only when it cannot be reached.
+"""
+
+from typing import Any, ClassVar
+
+from litestar import Router, get, post
+from litestar.params import JSONBody
+from msgspec import Raw, Struct
+
+from api.answers import Answer
+from api.errors import BodyTooLarge, DemoGatewayUnavailable, MediaTypeUnsupported, RequestInvalid
+from api.mock_gateway_client import GatewayReply
+from api.problems import problems
+from api.requests import IdempotencyKeyHeader, Identifier, LedgerRequest, PaymentId
+from ledger.events import PaymentKind
+
+
+class GatewayPayment(Struct, frozen=True, kw_only=True):
+    """What the gateway is asked to move."""
+
+    payment_id: Identifier
+    user_id: Identifier
+    amount: Raw
+    commission: Raw
+    type: PaymentKind
+
+    EXAMPLE: ClassVar[object] = {
+        "payment_id": 1,
+        "user_id": 1,
+        "amount": 200.0,
+        "commission": 4.0,
+        "type": "deposit",
+    }
+
+
+@post(
+    "/pay",
+    status_code=200,
+    responses=problems(MediaTypeUnsupported, BodyTooLarge, RequestInvalid, DemoGatewayUnavailable),
+)
+async def pay(
+    request: LedgerRequest,
+    data: JSONBody[GatewayPayment],  # noqa: ARG001 - read to check it; the body is passed on as it came
+    key: IdempotencyKeyHeader = None,
+) -> Answer[dict[str, Any]]:
+    """Ask the demo gateway to move money. It errs and times out as it is set to."""
+    headers = {"Content-Type": "application/json"} | ({} if key is None else {"Idempotency-Key": key})
+    return _answer(await request.parts.mock_gateway.forward("POST", "/pay", body=await request.body(), headers=headers))
+
+
+@get("/payments/{payment_id:str}", responses=problems(RequestInvalid, DemoGatewayUnavailable))
+async def inquire(
+    request: LedgerRequest, payment_id: PaymentId, key: IdempotencyKeyHeader = None
+) -> Answer[dict[str, Any]]:
+    """Ask the demo gateway what became of a payment."""
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return _answer(await request.parts.mock_gateway.forward("GET", f"/payments/{payment_id}", headers=headers))
+
+
+@get("/effects", responses=problems(DemoGatewayUnavailable))
+async def list_effects(request: LedgerRequest) -> Answer[dict[str, Any]]:
+    """Read the demo gateway's book: what it has moved."""
+    query = request.scope["query_string"]
+    return _answer(await request.parts.mock_gateway.forward("GET", "/effects", query=query))
+
+
+mock_gateway = Router("/mock-gateway", tags=["demo gateway"], route_handlers=[pay, inquire, list_effects])
+
+
+def _answer(reply: GatewayReply) -> Answer[dict[str, Any]]:
+    return Answer(reply.body, status_code=reply.status, headers=reply.headers)  # type: ignore[arg-type]

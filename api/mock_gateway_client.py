@@ -1,0 +1,74 @@
+"""Passes calls on to the demo gateway's process, so that it can be reached through the API as the original's could."""
+
+import asyncio
+from typing import Final, NamedTuple
+
+import httpx
+
+from api.errors import DemoGatewayUnavailable
+
+CALLS_MAX: Final = 64
+ANSWER_BYTES_MAX: Final = 1024 * 1024
+CALL_SECONDS_MAX: Final = 90.0
+"""Longer than the demo gateway lets anybody wait."""
+
+_CONNECT_SECONDS: Final = 2.0
+_PASSED_ON: Final = ("content-type", "retry-after")
+
+
+class GatewayReply(NamedTuple):
+    """The demo gateway's answer, whatever it is."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+class MockGatewayClient:
+    """Calls the demo gateway at its own address."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare to call `url`; nothing is connected yet."""
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(CALL_SECONDS_MAX, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=CALLS_MAX, max_keepalive_connections=CALLS_MAX),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def forward(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        query: bytes = b"",
+    ) -> GatewayReply:
+        """Make one call and give its answer. Raises DemoGatewayUnavailable."""
+        url = httpx.URL(path, query=query) if query else httpx.URL(path)
+        try:
+            async with (
+                asyncio.timeout(CALL_SECONDS_MAX),
+                self._client.stream(method, url, content=body, headers=headers) as response,
+            ):
+                return GatewayReply(
+                    response.status_code,
+                    await _read(response),
+                    {name: response.headers[name] for name in _PASSED_ON if name in response.headers},
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise DemoGatewayUnavailable from error
+
+
+async def _read(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise DemoGatewayUnavailable
+    return bytes(body)

@@ -1,0 +1,113 @@
+"""How the service is: what health checks, `payment-ledger status` and operators look at.
+
+One look at the database serves all who ask meanwhile, and none of them waits for it longer than a second: a database
+that is gone or hangs is as good as an answer.
+"""
+
+import asyncio
+from typing import Final
+
+import psycopg
+from msgspec import Struct
+
+from api.reads import Reads
+from ledger.errors import DatabaseUnavailable
+from ledger.payment import LetterState
+from ledger.sql import load_statements
+
+SQL: Final = load_statements("api", "pulse.sql")
+
+LOOK_SECONDS_MAX: Final = 1.0
+
+
+class ReadModelPulse(Struct, frozen=True, kw_only=True):
+    """How far a group of read models has come; `lag` is how many events it is behind. It may have stopped, and why."""
+
+    name: str
+    position: int
+    lag: int
+    stopped_at_position: int | None
+    stopped_because: str | None
+
+
+class QueuePulse(Struct, frozen=True, kw_only=True):
+    """How many payments wait for the gateway, and for how long the one that is due first has been due."""
+
+    waiting: int
+    oldest_due_seconds: float
+
+
+class PartPulse(Struct, frozen=True, kw_only=True):
+    """A worker or projector, and how long ago it last said that it runs."""
+
+    part: str
+    instance: str
+    seen_seconds_ago: float
+
+
+class Beat(Struct, frozen=True, kw_only=True):
+    """What one look at the database has found."""
+
+    position: int
+    read_models: list[ReadModelPulse]
+    gateway_queue: QueuePulse
+    dead_letters: dict[LetterState, int]
+    parts: list[PartPulse]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a read model has stopped and needs an operator."""
+        return any(model.stopped_at_position is not None for model in self.read_models)
+
+
+class Pulse:
+    """Feels the service's pulse."""
+
+    def __init__(self, reads: Reads) -> None:
+        """Look through `reads`."""
+        self._reads = reads
+        self._looking: asyncio.Task[Beat | None] | None = None
+
+    async def feel(self) -> Beat | None:
+        """Give what a look at the database finds; None when the database does not answer in time, or has no ledger."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        done, _ = await asyncio.wait({self._looking}, timeout=LOOK_SECONDS_MAX)
+        return self._looking.result() if done else None
+
+    async def close(self) -> None:
+        """End a look that is under way."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+
+    async def _look(self) -> Beat | None:
+        try:
+            async with self._reads.connection() as connection, connection.pipeline():
+                models = await connection.execute(SQL["read_read_models"])
+                queue = await connection.execute(SQL["read_queue"])
+                letters = await connection.execute(SQL["read_letters"])
+                parts = await connection.execute(SQL["read_heartbeats"])
+                position, waiting, oldest_due_seconds = (await queue.fetchall())[0]
+                counts = dict(await letters.fetchall())
+                return Beat(
+                    position=position,
+                    read_models=[
+                        ReadModelPulse(
+                            name=name, position=at, lag=lag, stopped_at_position=stopped_at, stopped_because=because
+                        )
+                        async for name, at, lag, stopped_at, because in models
+                    ],
+                    gateway_queue=QueuePulse(waiting=waiting, oldest_due_seconds=oldest_due_seconds),
+                    dead_letters={
+                        "failed": counts.get("failed", 0),
+                        "in_doubt": counts.get("in_doubt", 0),
+                        "reconcile": counts.get("reconcile", 0),
+                    },
+                    parts=[
+                        PartPulse(part=part, instance=instance, seen_seconds_ago=seconds)
+                        async for part, instance, seconds in parts
+                    ],
+                )
+        except (DatabaseUnavailable, psycopg.Error):
+            return None
