@@ -1,0 +1,29 @@
+"""A ledger of its own for each test: a fresh schema in the run's Postgres, migrated, and dropped afterwards."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from uuid import uuid4
+
+from psycopg import sql
+
+from ledger.database import Database
+from ledger.migrate import migrate
+
+
+@contextmanager
+def fresh_ledger(url: str) -> Iterator[Database]:
+    """Make an empty ledger in a schema of its own, and remove it with its role."""
+    database = Database(url, f"test_{uuid4().hex[:16]}")
+    try:
+        migrate(database)
+        yield database
+    finally:
+        remove(database)
+
+
+def remove(database: Database) -> None:
+    """Drop a ledger's schema and its role."""
+    names = {"schema": sql.Identifier(database.schema), "role": sql.Identifier(database.service_role)}
+    with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {schema} CASCADE").format(**names))
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS {role}").format(**names))

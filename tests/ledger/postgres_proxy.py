@@ -1,0 +1,103 @@
+"""A proxy before Postgres that loses connections at a chosen moment of the conversation.
+
+It listens on a Unix socket of its own and hands bytes on both ways. It understands as much of the protocol as it needs:
+a simple query is a message `Q`, and a COMMIT is one whose text is that word. What it is told to do, it does once.
+"""
+
+import selectors
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+Cut = Literal["before_commit", "after_commit", "any_query"]
+
+_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+
+
+class PostgresProxy:
+    """The proxy: `url` leads through it, `cut` says at which moment the next connection that gets there is lost."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        given = conninfo_to_dict(url)
+        port = str(given.get("port") or 5432)
+        self._target = f"{given['host']}/.s.PGSQL.{port}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(directory / f".s.PGSQL.{port}"))
+        self._listener.listen()
+        self.url = make_conninfo(url, host=str(directory))
+        self.cut: Cut | None = None
+        self.refusing = False
+        self.refuse_after_cut = False
+        self.cuts = 0
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refusing:
+                client.close()
+                continue
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._target)
+            self._pairs.add((client, server))
+            threading.Thread(target=self._converse, args=(client, server), daemon=True).start()
+
+    def _converse(self, client: socket.socket, server: socket.socket) -> None:
+        with selectors.DefaultSelector() as ready, suppress(OSError):
+            ready.register(client, selectors.EVENT_READ)
+            ready.register(server, selectors.EVENT_READ)
+            while True:
+                for key, _ in ready.select():
+                    source = client if key.fileobj is client else server
+                    data = source.recv(1 << 16)
+                    if not data or (source is client and self._lose(data, server)):
+                        return self._close(client, server)
+                    (server if source is client else client).sendall(data)
+
+    def _lose(self, data: bytes, server: socket.socket) -> bool:
+        match self.cut:
+            case "before_commit" if data == _COMMIT:
+                pass
+            case "after_commit" if data == _COMMIT:
+                server.sendall(data)
+                server.recv(1 << 16)  # the reply, which the client is not to see
+            case "any_query":
+                pass
+            case _:
+                return False
+        self.cut = None
+        self.cuts += 1
+        self.refusing = self.refusing or self.refuse_after_cut
+        return True
+
+    def _close(self, *pair: socket.socket) -> None:
+        for end in pair:
+            end.close()
+
+    def close(self) -> None:
+        """Lose all connections and take no more."""
+        self._listener.close()
+        for pair in self._pairs:
+            self._close(*pair)
+
+
+@contextmanager
+def proxy_before(url: str) -> Iterator[PostgresProxy]:
+    """Run a proxy before a Postgres that is reached by a Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="pg") as directory:
+        proxy = PostgresProxy(url, Path(directory))
+        try:
+            yield proxy
+        finally:
+            proxy.close()

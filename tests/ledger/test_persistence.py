@@ -1,0 +1,216 @@
+"""The store as `eventsourcing` sees it: the library's own test cases against our recorders, and what they leave out."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from eventsourcing import persistence
+from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    InfrastructureFactoryError,
+    Mapper,
+    StoredEvent,
+    Transcoder,
+)
+from eventsourcing.tests import persistence as library_cases
+from eventsourcing.utils import Environment
+
+from ledger.application import Ledger, project_account
+from ledger.audit import verify_seals
+from ledger.commands import OpenAccount, RequestWithdrawal
+from ledger.database import Database
+from ledger.errors import AccountNotFound, PaymentNotFound
+from ledger.mapper import LedgerMapper
+from ledger.persistence import Datastore, LedgerFactory, LedgerRecorder, StreamRecorder
+from ledger.writer import Writer
+
+
+@pytest.fixture
+def datastore(database: Database) -> Iterator[Datastore]:
+    """A pool of connections to a fresh ledger."""
+    datastore = Datastore(database)
+    yield datastore
+    datastore.close()
+
+
+class _OnFreshLedger:
+    """Gives the library's test cases, which are unittest's, a fresh ledger for each test."""
+
+    datastore: Datastore
+
+    @pytest.fixture(autouse=True)
+    def _use(self, datastore: Datastore) -> None:
+        self.datastore = datastore
+
+    def new_originator_id(self) -> UUID | str:
+        return f"test-{uuid4()}"
+
+
+class TestLedgerRecorder(_OnFreshLedger, library_cases.ApplicationRecorderTestCase[LedgerRecorder]):
+    """The library's cases for recorders of an application's log, with its optional case for subscriptions."""
+
+    def create_recorder(self) -> LedgerRecorder:
+        return LedgerRecorder(self.datastore)
+
+    def test_insert_subscribe(self) -> None:
+        self.optional_test_insert_subscribe()
+
+
+class TestSnapshotRecorder(_OnFreshLedger, library_cases.AggregateRecorderTestCase):
+    """The library's cases for recorders of streams, on the snapshots."""
+
+    def create_recorder(self) -> StreamRecorder:
+        return StreamRecorder(self.datastore, table="snapshots")
+
+
+class TestInterleaving(_OnFreshLedger, library_cases.NonInterleavingNotificationIDsBaseCase):
+    """The library's case for positions: those of one append stand together, whatever others append meanwhile."""
+
+    insert_num = 1000
+
+    def create_recorder(self) -> LedgerRecorder:
+        return LedgerRecorder(self.datastore)
+
+
+def stored(stream: str, version: int) -> StoredEvent:
+    return StoredEvent(originator_id=stream, originator_version=version, topic="test.happened", state=b"{}")
+
+
+def test_what_the_recorder_appends_is_sealed(database: Database, datastore: Datastore) -> None:
+    """It shares its append with the writer, so an auditor finds its events in the chain."""
+    recorder = LedgerRecorder(datastore)
+
+    recorder.insert_events([stored("test-1", 1), stored("test-1", 2)])
+    recorder.insert_events([])
+    recorder.insert_events([stored("test-2", 1)])
+
+    report = verify_seals(database)
+    assert (report.ok, report.events, report.position) == (True, 3, 3)
+
+
+def test_a_conflict_leaves_no_gap(datastore: Datastore) -> None:
+    """A refused append has taken no position."""
+    recorder = LedgerRecorder(datastore)
+    recorder.insert_events([stored("test-1", 1)])
+
+    with pytest.raises(persistence.IntegrityError):
+        recorder.insert_events([stored("test-1", 2), stored("test-1", 1)])
+
+    assert recorder.insert_events([stored("test-1", 2)]) == [2]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (psycopg.OperationalError, persistence.OperationalError),
+        (psycopg.DataError, persistence.DataError),
+        (psycopg.InterfaceError, persistence.InterfaceError),
+        (psycopg.Error, persistence.PersistenceError),
+    ],
+)
+def test_errors_come_out_as_the_librarys(
+    datastore: Datastore, theirs: type[psycopg.Error], ours: type[persistence.PersistenceError]
+) -> None:
+    """Whoever uses the library needs to know its errors only."""
+    with pytest.raises(ours), datastore.connection():
+        raise theirs("x")
+
+
+def test_a_lost_connection_ends_a_subscription_with_an_error(database: Database, datastore: Datastore) -> None:
+    """Whoever follows the log is told, and does not wait for ever."""
+    subscription = LedgerRecorder(datastore).subscribe()
+    with closing(database.connect(application="test", owner=True)) as connection:
+        while not connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = %s",
+            [f'LISTEN "{database.schema}_log"'],
+        ).fetchall():
+            pass
+
+    with pytest.raises(persistence.PersistenceError), subscription:
+        next(subscription)
+
+    assert not any(thread.name == "ledger-subscription" for thread in threading.enumerate())
+
+
+def test_the_application_reads_what_the_writer_wrote(database: Database, writer: Writer) -> None:
+    """By the library's repository, notification log and snapshots, also at an earlier version."""
+    writer.submit(OpenAccount(command_id="c", opening=Decimal(1000), currency="USD")).result(10)
+    for _ in range(250):
+        withdrawal = RequestWithdrawal(command_id="c", account_id=1, amount=Decimal(1), fee_rate_ppm=0)
+        writer.submit(withdrawal).result(10)
+
+    with Ledger(database) as ledger:
+        account, earlier = ledger.account(1), ledger.account(1, version=11)
+        payment = ledger.payment(1)
+        section = ledger.notification_log["1,3"]
+        snapshots = ledger.snapshots and list(ledger.snapshots.get("account-1"))
+
+    assert (account.version, account.held_minor) == (251, 25_000)
+    assert earlier.held_minor == 1_000
+    assert (payment.state, payment.amount_minor) == ("new", 100)
+    assert [item.topic for item in section.items] == ["account.opened", "payment.requested", "account.funds_held"]
+    assert [snapshot.originator_version for snapshot in snapshots or []] == [100, 200]
+
+
+def test_the_application_takes_and_uses_snapshots_of_its_own(database: Database, writer: Writer) -> None:
+    """The library's way of taking one works on our accounts as well."""
+    writer.submit(OpenAccount(command_id="c", opening=Decimal(1000), currency="USD")).result(10)
+
+    with Ledger(database) as ledger:
+        ledger.take_snapshot("account-1", projector_func=project_account)
+        account = ledger.account(1)
+
+    assert account.posted_minor == 100_000
+
+
+def test_the_application_knows_what_is_not_there(database: Database) -> None:
+    """It says so in the ledger's words."""
+    with Ledger(database) as ledger:
+        with pytest.raises(AccountNotFound):
+            ledger.account(1)
+        with pytest.raises(PaymentNotFound):
+            ledger.payment(1)
+        with pytest.raises(AggregateNotFoundError):
+            ledger.repository.get("account-1", projector_func=project_account)
+
+
+def test_the_application_does_not_write(database: Database) -> None:
+    """Events are decided by the writer and by nobody else."""
+    with Ledger(database) as ledger, pytest.raises(TypeError):
+        ledger.save()
+
+
+def test_the_factory_makes_what_there_is_and_refuses_the_rest(database: Database) -> None:
+    """There is no recorder for tracking: the read models keep their own."""
+    env = {
+        "PERSISTENCE_MODULE": "ledger.persistence",
+        "DATABASE_URL": database.url,
+        "LEDGER_SCHEMA": database.schema,
+        "MAPPER_TOPIC": "ledger.mapper:LedgerMapper",
+    }
+    factory: InfrastructureFactory[Any] = InfrastructureFactory.construct(Environment("Ledger", env))
+    transcoder: Transcoder = factory.transcoder()
+    mapper: Mapper[str] = factory.mapper(transcoder)
+
+    assert isinstance(factory, LedgerFactory)
+    assert isinstance(mapper, LedgerMapper)
+    assert isinstance(factory.application_recorder(), LedgerRecorder)
+    assert isinstance(factory.aggregate_recorder(), LedgerRecorder)
+    assert isinstance(factory.aggregate_recorder(purpose="snapshots"), StreamRecorder)
+    with pytest.raises(InfrastructureFactoryError):
+        factory.tracking_recorder()
+    with pytest.raises(InfrastructureFactoryError):
+        factory.process_recorder()
+    factory.close()
+
+
+def test_the_factory_needs_a_database() -> None:
+    """Without an address it says which setting is missing."""
+    with pytest.raises(InfrastructureFactoryError, match="DATABASE_URL"):
+        LedgerFactory({})
