@@ -68,8 +68,7 @@ class AccountReads:
         row = await self._by_id.get(account_id)
         if row is not None:
             return row
-        async with self._reads.connection() as connection:
-            account = await history.read_account(connection, account_id)
+        account = await self._reads.read(lambda connection: history.read_account(connection, account_id))
         if account is None:
             raise AccountNotFound(account_id=account_id)
         return AccountRow(account_id, account.currency, account.opening_minor, 0)
@@ -81,15 +80,15 @@ class AccountReads:
         """
         if position is not None and at is not None:
             raise RequestInvalid.at("position", "cannot be given together with `at`")
-        async with self._reads.connection() as connection:
-            if position is None and at is None:
-                position = (await history.read_head(connection)).position
-            found = await history.read_account_at(connection, account_id, position=position, at=at)
-            if found is not None:
-                return found
-            if await history.read_account(connection, account_id) is None:
-                raise AccountNotFound(account_id=account_id)
-        raise AccountNotOpenThen(account_id=account_id)
+        if position is None and at is None:
+            position = (await self._reads.read(history.read_head)).position
+        found = await self._reads.read(
+            lambda connection: history.read_account_at(connection, account_id, position=position, at=at)
+        )
+        if found is None:
+            await self.get(account_id)
+            raise AccountNotOpenThen(account_id=account_id)
+        return found
 
     async def statement(
         self, account_id: int, *, start: datetime | None, end: datetime | None, limit: int, cursor: str | None

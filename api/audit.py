@@ -19,6 +19,7 @@ from api.pages import LIMIT_DEFAULT, Limit
 from api.parts import Parts
 from api.payments import EventView, event_view
 from api.problems import problems
+from api.reads import Connection, Row
 from api.requests import LedgerRequest
 from ledger import history
 from ledger.audit import AuditError, AuditReport, verify_seals
@@ -134,28 +135,26 @@ async def verify(request: LedgerRequest, after: After = 0, limit: VerifyLimit = 
 @get("/trial-balance", responses=problems())
 async def trial_balance(request: LedgerRequest) -> TrialBalanceView:
     """Sum up the journal: for each currency, the sums of all accounts together are zero."""
-    return _trial_balance(await _sum_journal(request.parts))
+    return _trial_balance(await request.parts.reads.read(_sum_journal))
 
 
 audit = Router("/audit", tags=["audit"], route_handlers=[list_events, verify, trial_balance])
 
 
 async def _read_log(parts: Parts, *, after: int, limit: int) -> tuple[Head, list[tuple[int, Any, bytes]]]:
-    async with parts.reads.connection() as connection:
-        head = await history.read_head(connection)
-        return head, await history.read_log(connection, after=after, limit=limit)
+    head = await parts.reads.read(history.read_head)
+    return head, await parts.reads.read(lambda connection: history.read_log(connection, after=after, limit=limit))
 
 
 async def _verify(parts: Parts, *, after: int, limit: int) -> tuple[Head, AuditReport]:
     async with _verifying:
-        async with parts.reads.connection() as connection:
-            head = await history.read_head(connection)
+        head = await parts.reads.read(history.read_head)
         upto = min(after + limit, head.position)
         return head, await asyncio.to_thread(verify_seals, parts.database, start=after + 1, upto=upto)
 
 
-async def _sum_journal(parts: Parts) -> list[tuple[Any, ...]]:
-    async with parts.reads.connection() as connection, connection.transaction():
+async def _sum_journal(connection: Connection) -> list[Row]:
+    async with connection.transaction():
         await connection.execute(SQL["allow_scan"])
         return await (await connection.execute(SQL["sum_journal"])).fetchall()
 
@@ -187,7 +186,7 @@ def _verified(head: Head, report: AuditReport) -> VerifyView:
     )
 
 
-def _trial_balance(rows: Sequence[tuple[Any, ...]]) -> TrialBalanceView:
+def _trial_balance(rows: Sequence[Row]) -> TrialBalanceView:
     return TrialBalanceView(
         balanced=all(sum(row[2:6]) == 0 for row in rows),
         position=max((row[6] for row in rows), default=0),

@@ -6,9 +6,10 @@ requests and answers with it show.
 
 from collections.abc import Iterator
 from decimal import Decimal
+from http import HTTPStatus
 from importlib.metadata import version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from litestar import MediaType, Request, Response, Router, get
 from litestar.exceptions import NotFoundException
@@ -16,13 +17,12 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import License, Schema, Tag
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import KwargDefinition, PathParameter
+from litestar.params import PathParameter
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 from msgspec import Raw, Struct
 
 from api.answers import Answer
-from api.payments import BATCH_MAX, BatchItem, BatchRequest
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -39,6 +39,8 @@ _MEDIA_TYPES: Final = {
 _FILES: Final = {name: _STATIC.joinpath(name).read_bytes() for name in _MEDIA_TYPES}
 _PAGE: Final = _STATIC.joinpath("docs.html").read_text("utf-8")
 
+_DEMO_GATEWAY: Final = Tag("demo gateway", "A gateway to try things out with, while no real one is set.")
+
 _DESCRIPTION: Final = """
 Deposits and withdrawals, accepted at once and settled exactly once through a gateway that may err.
 
@@ -51,20 +53,19 @@ Deposits and withdrawals, accepted at once and settled exactly once through a ga
 
 
 class EdgeSchemas(OpenAPISchemaPlugin):
-    """Describes what the edge reads and writes in its own way: amounts, and the payments of a batch."""
+    """Describes what the edge reads and writes in its own way: amounts, and structs that have a `SHAPE`."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
         """Tell whether the type is one of these."""
-        return field_definition.annotation in {Raw, Decimal, BatchRequest}
+        annotation = field_definition.annotation
+        return annotation is Raw or annotation is Decimal or hasattr(annotation, "SHAPE")
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:
         """Describe the type."""
-        if field_definition.annotation is BatchRequest:
-            payments = Annotated[list[BatchItem], KwargDefinition(min_items=1, max_items=BATCH_MAX)]
+        if shape := getattr(field_definition.annotation, "SHAPE", None):
+            fields = {name: FieldDefinition.from_annotation(annotation) for name, annotation in shape.items()}
             return schema_creator.create_component_schema(
-                field_definition,
-                required=["payments"],
-                property_fields={"payments": FieldDefinition.from_annotation(payments)},
+                field_definition, required=list(fields), property_fields=fields
             )
         if field_definition.annotation is Decimal:
             return Schema(type=OpenAPIType.NUMBER, description="An exact decimal, with all the currency's decimals.")
@@ -82,7 +83,7 @@ class SchemaFile(JsonRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Give the document."""
-        return self.render_json(request, with_examples(openapi_schema))
+        return self.render_json(request, completed(openapi_schema))
 
 
 class SwaggerPage(OpenAPIRenderPlugin):
@@ -121,7 +122,7 @@ def openapi_config(title: str) -> OpenAPIConfig:
             Tag("dead letters", "Payments that an operator has to look at."),
             Tag("audit", "The log, the proof, the books."),
             Tag("health", "Whether and how the service runs."),
-            Tag("demo gateway", "A gateway to try things out with, while no real one is set."),
+            _DEMO_GATEWAY,
         ],
         openapi_router=Router(
             "/docs", route_handlers=[static_file], after_request=_without_foreign_page, include_in_schema=False
@@ -130,25 +131,83 @@ def openapi_config(title: str) -> OpenAPIConfig:
     )
 
 
-def with_examples(document: dict[str, Any]) -> dict[str, Any]:
-    """Complete an OpenAPI document with each struct's docstring and example."""
-    schemas = document["components"]["schemas"]
-    described = {
-        struct.__name__: {
-            "description": " ".join((struct.__doc__ or "").split()),
-            "examples": [getattr(struct, "EXAMPLE", None)],
-        }
-        for struct in _structs(Struct)
-        if hasattr(struct, "EXAMPLE")
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Complete the document that Litestar makes: with each struct's docstring and example, and what it cannot say."""
+    components = document["components"]
+    schemas = {name: schema | _DESCRIBED.get(name, {}) for name, schema in components["schemas"].items()}
+    paths = {
+        path: {method: _operation(operation) for method, operation in item.items()}
+        for path, item in document["paths"].items()
     }
-    completed = {name: schema | described.get(name, {}) for name, schema in schemas.items()}
-    return document | {"components": document["components"] | {"schemas": completed}}
+    whole = document | {"components": components | {"schemas": schemas}, "paths": paths}
+    return cast("dict[str, Any]", _with_whole_numbers(whole))
+
+
+def _operation(operation: dict[str, Any]) -> dict[str, Any]:
+    responses = {status: _response(status, response) for status, response in operation["responses"].items()}
+    if _DEMO_GATEWAY.name in operation["tags"]:
+        responses["default"] = {"description": "What the demo gateway answers, its errors included."}
+    parameters = [each | {"schema": _not_null(each["schema"])} for each in operation.get("parameters", [])]
+    return operation | {"responses": responses, "parameters": parameters}
+
+
+def _response(status: str, response: dict[str, Any]) -> dict[str, Any]:
+    headers = response.get("headers", {}) | {"X-Request-ID": _header("The id of the request.")}
+    if status == str(HTTPStatus.SERVICE_UNAVAILABLE.value):
+        headers["Retry-After"] = _header("After how many seconds to try again.")
+    content = {media_type: _without_ids(media) for media_type, media in response.get("content", {}).items()}
+    return response | {"headers": headers, "content": content}
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _without_ids(media: dict[str, Any]) -> dict[str, Any]:
+    """Litestar repeats an example's name inside of it, where OpenAPI has no place for one."""
+    if "examples" not in media:
+        return media
+    return media | {"examples": {name: {"value": each["value"]} for name, each in media["examples"].items()}}
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that may be left out is not one that may be null: an address has no null."""
+    null = {"type": "null"}
+    schema = dict(schema)
+    if null in schema.get("oneOf", []):
+        (other,) = (each for each in schema.pop("oneOf") if each != null)
+        schema = other | schema
+    if "null" in schema.get("type", ""):
+        (schema["type"],) = (each for each in schema["type"] if each != "null")
+        schema["enum"] = [each for each in schema["enum"] if each is not None]
+    return schema
+
+
+def _with_whole_numbers(value: object) -> object:
+    """Litestar writes all bounds as floats, and 500.0 looks odd where 500 is meant."""
+    match value:
+        case dict():
+            return {name: _with_whole_numbers(each) for name, each in value.items()}
+        case list():
+            return [_with_whole_numbers(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
 
 
 def _structs(root: type[Struct]) -> Iterator[type[Struct]]:
     for struct in root.__subclasses__():
         yield struct
         yield from _structs(struct)
+
+
+_DESCRIBED: Final = {
+    struct.__name__: {"description": " ".join((struct.__doc__ or "").split()), "examples": [struct.EXAMPLE]}
+    for struct in _structs(Struct)
+    if hasattr(struct, "EXAMPLE")
+}
+"""What the structs say of themselves, by name."""
 
 
 def _without_foreign_page(response: Response[Any]) -> Response[Any]:

@@ -74,8 +74,7 @@ class PaymentReads:
 
     async def history(self, payment_id: int) -> list[tuple[int, Recorded[PaymentEvent]]]:
         """Give a payment's events with their positions. Raises PaymentNotFound, DatabaseUnavailable."""
-        async with self._reads.connection() as connection:
-            events = await history.read_payment_history(connection, payment_id)
+        events = await self._reads.read(lambda connection: history.read_payment_history(connection, payment_id))
         if not events:
             raise PaymentNotFound(payment_id=payment_id)
         return events
@@ -95,6 +94,8 @@ class PaymentReads:
         found = [PaymentRow(*row) for row in await self._reads.rows(SQL[f"page_{of}"], parameters)]
         if len(found) > limit:
             return found[:limit], write_cursor(route, filters, found[limit - 1].payment_id)
+        if wanted.status is None and wanted.kind is None:
+            return found, None
         last_looked_at = await self._reads.rows(SQL[f"last_looked_at_{of}"], parameters)
         return found, write_cursor(route, filters, last_looked_at[0][0]) if last_looked_at else None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import ResponseHeader
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import JSONBody, KwargDefinition, QueryParameter
 from msgspec import UNSET, Meta, Raw, Struct
 
 from api.amounts import amount, decimal
@@ -29,6 +29,7 @@ from api.pages import LIMIT_DEFAULT, Cursor, Limit
 from api.payment_reads import PaymentFilter, PaymentRow, PaymentStatus
 from api.problems import ProblemDocument, describe, problem_response, problems, too_little_money
 from api.requests import (
+    IDEMPOTENCY_KEY_PATTERN,
     IdempotencyKeyHeader,
     Identifier,
     LedgerRequest,
@@ -48,13 +49,17 @@ from ledger.errors import (
     PaymentNotFound,
 )
 from ledger.events import PaymentEvent, PaymentKind, Recorded
+from ledger.identifiers import ID_MAX
 
 BATCH_MAX: Final = 1_000
+
+Shape = dict[str, Any]
+"""Types of fields for the documentation, where the fields' own say less."""
 
 Status = Annotated[PaymentStatus | None, QueryParameter(description="Only payments of this status.")]
 Kind = Annotated[PaymentKind | None, QueryParameter(name="type", description="Only payments of this type.")]
 OfUser = Annotated[
-    Annotated[int, Meta(ge=1)] | None, QueryParameter(name="user_id", ge=1, description="Only payments of this user.")
+    int | None, QueryParameter(name="user_id", ge=1, le=ID_MAX, description="Only payments of this user.")
 ]
 
 
@@ -85,7 +90,7 @@ class BatchItem(Struct, frozen=True, kw_only=True):
     type: PaymentKind
     user_id: Identifier
     amount: Raw
-    idempotency_key: str | None = None
+    idempotency_key: Annotated[str | None, KwargDefinition(pattern=IDEMPOTENCY_KEY_PATTERN)] = None
 
     EXAMPLE: ClassVar[object] = {"type": "deposit", "user_id": 1, "amount": 200, "idempotency_key": "order-77"}
 
@@ -95,7 +100,7 @@ class BatchRequest(Struct, frozen=True, kw_only=True):
 
     payments: Annotated[list[Raw], Meta(min_length=1, max_length=BATCH_MAX)]
 
-    ITEMS: ClassVar[type[Struct]] = BatchItem
+    SHAPE: ClassVar[Shape] = {"payments": Annotated[list[BatchItem], KwargDefinition(min_items=1, max_items=BATCH_MAX)]}
     EXAMPLE: ClassVar[object] = {"payments": [BatchItem.EXAMPLE, {"type": "withdraw", "user_id": 1, "amount": "50.00"}]}
 
 
@@ -133,8 +138,9 @@ class PaymentAccepted(Struct, frozen=True, kw_only=True):
 class BatchAnswer(Struct, frozen=True, kw_only=True):
     """What became of each payment of a batch, in its order: the payment, or a problem, which has a `code`."""
 
-    results: list[PaymentAccepted | ProblemDocument]
+    results: list[Any]
 
+    SHAPE: ClassVar[Shape] = {"results": list[PaymentAccepted | ProblemDocument]}
     EXAMPLE: ClassVar[object] = {"results": [PaymentAccepted.EXAMPLE, ProblemDocument.EXAMPLE]}
 
 
@@ -221,8 +227,12 @@ class EventList(Struct, frozen=True, kw_only=True):
 # --- handlers --------------------------------------------------------------------------------------------------------
 
 _ACCEPTED_HEADERS: Final = [
-    ResponseHeader(name="Location", description="Where the payment can be followed.", documentation_only=True),
-    ResponseHeader(name=REPLAYED, description="`true` on the answer to a replay.", documentation_only=True),
+    ResponseHeader(
+        name="Location", value="", description="Where the payment can be followed.", documentation_only=True
+    ),
+    ResponseHeader(
+        name=REPLAYED, value="true", description="`true` on the answer to a replay.", documentation_only=True
+    ),
 ]
 _ACCEPTED_PROBLEMS: Final = problems(
     MediaTypeUnsupported,

@@ -45,6 +45,7 @@ from api.errors import (
 from api.request_ids import request_id
 from ledger import errors, settings
 from ledger.commands import PaymentAcceptance
+from ledger.money import BALANCE_MINOR_MAX
 
 MEDIA_TYPE: Final = "application/problem+json"
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -291,6 +292,21 @@ def problems(*classes: type[errors.LedgerError]) -> dict[int, ResponseSpec]:
     }
 
 
+_SAMPLE_FACTS: Final = {
+    "account_id": 99,
+    "payment_id": 77,
+    "state": "processing",
+    "why": "what is wrong with it",
+    "summary": "user_id is missing",
+    "allow": "GET, OPTIONS",
+    "limit_bytes": BODY_BYTES_MAX,
+    "limit_minor": BALANCE_MINOR_MAX,
+    "content_type": "text/plain",
+    "currency": "XXX",
+}
+"""What the examples in the documentation are about."""
+
+
 def _example(error: type[errors.LedgerError]) -> dict[str, Any]:
     problem = PROBLEMS[error]
     example = {
@@ -298,7 +314,7 @@ def _example(error: type[errors.LedgerError]) -> dict[str, Any]:
         "title": problem.title,
         "status": problem.status,
         "code": error.code,
-        "detail": problem.advice,
+        "detail": problem.advice.format_map(_SAMPLE_FACTS),
         "request_id": ProblemDocument.EXAMPLE["request_id"],
     }
     if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:

@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 from msgspec import Struct
 
-from api.reads import Reads
+from api.reads import Connection, Reads
 from ledger.errors import DatabaseUnavailable
 from ledger.payment import LetterState
 from ledger.sql import load_statements
@@ -83,31 +83,41 @@ class Pulse:
 
     async def _look(self) -> Beat | None:
         try:
-            async with self._reads.connection() as connection, connection.pipeline():
-                models = await connection.execute(SQL["read_read_models"])
-                queue = await connection.execute(SQL["read_queue"])
-                letters = await connection.execute(SQL["read_letters"])
-                parts = await connection.execute(SQL["read_heartbeats"])
-                position, waiting, oldest_due_seconds = (await queue.fetchall())[0]
-                counts = dict(await letters.fetchall())
-                return Beat(
-                    position=position,
-                    read_models=[
-                        ReadModelPulse(
-                            name=name, position=at, lag=lag, stopped_at_position=stopped_at, stopped_because=because
-                        )
-                        async for name, at, lag, stopped_at, because in models
-                    ],
-                    gateway_queue=QueuePulse(waiting=waiting, oldest_due_seconds=oldest_due_seconds),
-                    dead_letters={
-                        "failed": counts.get("failed", 0),
-                        "in_doubt": counts.get("in_doubt", 0),
-                        "reconcile": counts.get("reconcile", 0),
-                    },
-                    parts=[
-                        PartPulse(part=part, instance=instance, seen_seconds_ago=seconds)
-                        async for part, instance, seconds in parts
-                    ],
-                )
+            return await self._reads.read(_read_beat)
         except (DatabaseUnavailable, psycopg.Error):
             return None
+
+
+async def _read_beat(connection: Connection) -> Beat:
+    async with connection.pipeline():
+        models = await connection.execute(SQL["read_read_models"])
+        queue = await connection.execute(SQL["read_queue"])
+        letters = await connection.execute(SQL["read_letters"])
+        parts = await connection.execute(SQL["read_heartbeats"])
+        position, waiting, oldest_due_seconds = (await queue.fetchall())[0]
+        counts = dict(await letters.fetchall())
+        return Beat(
+            position=position,
+            read_models=[_read_model(*row) async for row in models],
+            gateway_queue=QueuePulse(waiting=waiting, oldest_due_seconds=oldest_due_seconds),
+            dead_letters={
+                "failed": counts.get("failed", 0),
+                "in_doubt": counts.get("in_doubt", 0),
+                "reconcile": counts.get("reconcile", 0),
+            },
+            parts=[
+                PartPulse(part=part, instance=instance, seen_seconds_ago=ago) async for part, instance, ago in parts
+            ],
+        )
+
+
+def _read_model(
+    name: str, position: int, lag: int, stopped_at_position: int | None, stopped_because: str | None
+) -> ReadModelPulse:
+    return ReadModelPulse(
+        name=name,
+        position=position,
+        lag=lag,
+        stopped_at_position=stopped_at_position,
+        stopped_because=stopped_because,
+    )

@@ -1,17 +1,17 @@
 """How the API reads the database: a small pool of connections that survives a restart of Postgres.
 
-A connection is tried before it is lent, so one that died with the server is replaced and no request sees it. While the
+When a connection turns out to have died with its server, all others are looked at too, and the read is made once more:
+reading twice does no harm, and trying each connection before each read would cost as much as a short read. While the
 server is away, readers wait a moment and are then refused as unavailable; the pool tries anew for whoever comes next,
 and so is back as soon as the server is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final, LiteralString
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from ledger.database import Database
 from ledger.errors import DatabaseUnavailable
@@ -33,6 +33,10 @@ _SESSION: Final = {
 }
 
 Connection = psycopg.AsyncConnection[Any]
+Row = tuple[Any, ...]
+ResultT = TypeVar("ResultT")
+
+_LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class Reads:
@@ -48,7 +52,6 @@ class Reads:
             max_waiting=WAITING_MAX,
             timeout=CONNECTION_WAIT_SECONDS,
             reconnect_timeout=_RECONNECT_SECONDS,
-            check=AsyncConnectionPool.check_connection,
             open=False,
             name="reads",
         )
@@ -61,19 +64,32 @@ class Reads:
         """Close all connections."""
         await self._pool.close()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection. Raises DatabaseUnavailable, also when what is read on it takes too long."""
+    async def read(self, function: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
+        """Call a function that reads, with a connection; once more, when that was lost.
+
+        Raises DatabaseUnavailable, also when it takes too long.
+        """
         try:
-            async with asyncio.timeout(READ_SECONDS_MAX), self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+            async with asyncio.timeout(READ_SECONDS_MAX):
+                try:
+                    return await self._read_once(function)
+                except (PoolTimeout, TooManyRequests):
+                    raise
+                except _LOST:
+                    await self._pool.check()
+                    return await self._read_once(function)
+        except (*_LOST, TimeoutError) as error:
             raise DatabaseUnavailable from error
 
-    async def rows(
-        self, statement: LiteralString, parameters: Mapping[str, Any] | None = None, *, prepare: bool = True
-    ) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Run one statement and give its rows. Raises DatabaseUnavailable."""
-        async with self.connection() as connection:
-            cursor = await connection.execute(statement, parameters, prepare=prepare, binary=True)
+
+        async def fetch(connection: Connection) -> list[Row]:
+            cursor = await connection.execute(statement, parameters, prepare=True, binary=True)
             return await cursor.fetchall()
+
+        return await self.read(fetch)
+
+    async def _read_once(self, function: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
+        async with self._pool.connection() as connection:
+            return await function(connection)

@@ -31,12 +31,16 @@ UserId = Annotated[int, PathParameter(ge=1, le=ID_MAX, description="The user's i
 PaymentId = Annotated[int, PathParameter(ge=1, le=ID_MAX, description="The payment's id.")]
 Position = Annotated[int | None, QueryParameter(ge=0, le=ID_MAX, description="A position of the log.")]
 
+IDEMPOTENCY_KEY_PATTERN: Final = r'^(?:"?[!-~](?:[ -~]{0,253}[!-~])?"?)?$'
+
 IdempotencyKeyHeader = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
         description="Makes sending the request again safe: the first answer is given again. 1 to 255 printable ASCII "
         "characters, with or without quotes around them; they belong to the user and never expire.",
+        # Only described here: a key that does not fit has a refusal of its own.
+        schema_extra={"pattern": IDEMPOTENCY_KEY_PATTERN},
     ),
 ]
 

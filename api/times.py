@@ -1,7 +1,7 @@
 """Times at the edge, as in RFC 3339: answered in UTC with microseconds, taken with any offset and never without."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 from litestar.params import KwargDefinition
@@ -16,8 +16,13 @@ _Aware: Final = Annotated[datetime, Meta(tz=True)]
 
 
 def timestamp(at: datetime) -> str:
-    """Write a time, such as `2026-11-23T09:30:00.000000Z`."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Write a time in UTC, such as `2026-11-23T09:30:00.000000Z`.
+
+    The encoder writes one just so, and twenty times faster than `isoformat` could; but it leaves out microseconds when
+    there are none, and then they are written here.
+    """
+    assert at.tzinfo is UTC, at
+    return cast("str", at) if at.microsecond else at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def optional_timestamp(at: datetime | None) -> str | None:

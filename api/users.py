@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from litestar import Router, get, post
 from litestar.datastructures import ResponseHeader
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import JSONBody, KwargDefinition, QueryParameter
 from msgspec import Raw, Struct, field
 
 from api.account_reads import AccountRow, Statement, StatementEntry
@@ -34,7 +34,7 @@ class UserRequest(Struct, frozen=True, kw_only=True):
     """A user to be opened, with what he has from the start, zero or more, and in which currency."""
 
     balance: Raw = field(default_factory=lambda: Raw(b"0"))
-    currency: str | None = None
+    currency: Annotated[str | None, KwargDefinition(pattern="^[A-Z]{3}$")] = None
 
     EXAMPLE: ClassVar[object] = {"balance": 1000}
 
@@ -123,8 +123,10 @@ To = Annotated[
     status_code=201,
     opt={"amount_path": "balance"},
     response_headers=[
-        ResponseHeader(name="Location", description="Where the user can be read.", documentation_only=True),
-        ResponseHeader(name=REPLAYED, description="`true` on the answer to a replay.", documentation_only=True),
+        ResponseHeader(name="Location", value="", description="Where the user can be read.", documentation_only=True),
+        ResponseHeader(
+            name=REPLAYED, value="true", description="`true` on the answer to a replay.", documentation_only=True
+        ),
     ],
     responses=problems(
         MediaTypeUnsupported,
@@ -177,9 +179,11 @@ async def list_transactions(
     kind: Kind = None,
 ) -> PaymentPage:
     """List a user's payments, newest first. With filters, a page may be short and still have a next one."""
-    account = await request.parts.accounts.get(user_id)
-    wanted = PaymentFilter(account.account_id, status, kind)
-    return payment_page(*await request.parts.payments.page("transactions", wanted, limit=limit, cursor=cursor))
+    wanted = PaymentFilter(user_id, status, kind)
+    rows, next_cursor = await request.parts.payments.page("transactions", wanted, limit=limit, cursor=cursor)
+    if not rows:
+        await request.parts.accounts.get(user_id)  # there may be no such user
+    return payment_page(rows, next_cursor)
 
 
 @get("/{user_id:str}/statement", responses=problems(AccountNotFound, RequestInvalid, CursorInvalid))
