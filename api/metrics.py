@@ -33,7 +33,7 @@ IDEMPOTENCY_HITS: Final = "idempotency_hits_total"
 @get("/metrics", tags=["health"], responses=problems())
 async def metrics(request: LedgerRequest) -> dict[str, int]:
     """Read the counters: always all of them. `idempotency_hits_total` counts this process's replays only."""
-    counted = dict(await request.parts.reads.rows(SQL["read_counters"]))
+    counted: dict[str, int] = dict(await request.parts.reads.rows(SQL["read_counters"]))
     return _metrics(counted, idempotency_hits=request.parts.idempotency_hits)
 
 
