@@ -89,7 +89,10 @@ class RequestInvalid(RequestError):
     @property
     def facts(self) -> dict[str, Any]:
         """Give the errors, also as one sentence."""
-        return {"errors": self.errors, "summary": "; ".join(f"{each.path} {each.message}" for each in self.errors)}
+        return {
+            "errors": self.errors,
+            "summary": "; ".join(f"{each.path} {each.message}".strip() for each in self.errors),
+        }
 
     @classmethod
     def at(cls, path: str, message: str) -> "RequestInvalid":

@@ -194,7 +194,8 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
     errors.RoleMissing: Problem(500, "The store cannot be used", _BROKEN),
     errors.LogBroken: Problem(500, "The store cannot be used", _BROKEN),
 }
-"""How each class of error is answered. Total over the tree of `LedgerError`, as a test proves."""
+"""How each class of error is answered: those that a request can meet by a row of their own, as a test proves, and any
+other, such as one that ends a process at its start, by that of the class above it."""
 
 
 _TRANSLATIONS: Final[list[tuple[type[Exception], Callable[[Any], errors.LedgerError]]]] = [
@@ -212,7 +213,7 @@ _TRANSLATIONS: Final[list[tuple[type[Exception], Callable[[Any], errors.LedgerEr
 def to_response(request: Request[Any, Any, Any], raised: Exception) -> Answer[ProblemDocument]:
     """Answer what a handler, or the way to it, has raised."""
     error = _ours(raised)
-    problem = PROBLEMS[type(error)]
+    problem = problem_of(type(error))
     identifier = request_id(request.scope)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("request_failed", request_id=identifier, path=request.scope["path"], exc_info=raised)
@@ -221,9 +222,14 @@ def to_response(request: Request[Any, Any, Any], raised: Exception) -> Answer[Pr
     return problem_response(describe(error, identifier, amount_path=_amount_path(request)), headers=_headers(error))
 
 
+def problem_of(error: type[errors.LedgerError]) -> Problem:
+    """Find how a class of error is answered."""
+    return next(PROBLEMS[cls] for cls in error.__mro__ if cls in PROBLEMS)
+
+
 def describe(error: errors.LedgerError, identifier: str | UnsetType, *, amount_path: str) -> ProblemDocument:
     """Write the document about an error; `amount_path` is where the request has its amount."""
-    problem = PROBLEMS[type(error)]
+    problem = problem_of(type(error))
     wrong: list[FieldError] | UnsetType = UNSET
     if isinstance(error, RequestInvalid):
         wrong = list(error.errors)
@@ -342,5 +348,9 @@ def _amount_path(request: Request[Any, Any, Any]) -> str:
 
 def _field_errors(error: HTTPException) -> list[FieldError]:
     extra = error.extra if isinstance(error.extra, list) else []
-    found = [FieldError(str(each.get("key", "")), str(each.get("message", ""))) for each in extra]
+    found = [FieldError(_NAMES.get(each["key"], each["key"]), each["message"]) for each in extra if "key" in each]
     return found or [FieldError("", error.detail)]
+
+
+_NAMES: Final = {"kind": "type"}
+"""Parameters whose name in the address is another than in the handler, where it would hide a word of Python's."""

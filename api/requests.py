@@ -129,7 +129,7 @@ def _invalid(error: msgspec.ValidationError) -> RequestInvalid:
 def _refuse_malformed(body: bytes, error: msgspec.DecodeError) -> NoReturn:
     r"""Tell a body that is no JSON from one that is, but has half a surrogate pair (`"\ud800"`) in a text of it."""
     try:
-        json.loads(body, parse_constant=_no_number, parse_int=str, parse_float=str)
+        json.loads(body.decode(), parse_constant=_no_number, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         raise RequestMalformed(why=str(error)) from None
     raise RequestInvalid(errors=(FieldError("", "a text has half a surrogate pair in it"),)) from None

@@ -81,7 +81,7 @@ class Seeds:
         """Let a part say that it runs."""
         self._connection.execute(SQL["heartbeat"], {"part": part, "instance": instance})
 
-    def _entry(  # noqa: PLR0913 - the columns of a row
+    def _entry(
         self,
         position: int,
         account_id: int,

@@ -182,7 +182,7 @@ async def test_a_key_that_cannot_be_kept_is_refused(client: httpx.AsyncClient, k
     await open_user(client)
 
     answer = await client.post(
-        "/api/v1/payments/deposit", json={"user_id": 1, "deposit": 5}, headers={"Idempotency-Key": key}
+        "/api/v1/payments/deposit", json={"user_id": 1, "deposit": 5}, headers=[(b"Idempotency-Key", key)]
     )
 
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_invalid")
