@@ -134,7 +134,8 @@ def openapi_config(title: str) -> OpenAPIConfig:
 def completed(document: dict[str, Any]) -> dict[str, Any]:
     """Complete the document that Litestar makes: with each struct's docstring and example, and what it cannot say."""
     components = document["components"]
-    schemas = {name: schema | _DESCRIBED.get(name, {}) for name, schema in components["schemas"].items()}
+    described = _described()
+    schemas = {name: schema | described.get(name, {}) for name, schema in components["schemas"].items()}
     paths = {
         path: {method: _operation(operation) for method, operation in item.items()}
         for path, item in document["paths"].items()
@@ -202,12 +203,13 @@ def _structs(root: type[Struct]) -> Iterator[type[Struct]]:
         yield from _structs(struct)
 
 
-_DESCRIBED: Final = {
-    struct.__name__: {"description": " ".join((struct.__doc__ or "").split()), "examples": [struct.EXAMPLE]}
-    for struct in _structs(Struct)
-    if hasattr(struct, "EXAMPLE")
-}
-"""What the structs say of themselves, by name."""
+def _described() -> dict[str, dict[str, Any]]:
+    """What the structs say of themselves, by name."""
+    return {
+        struct.__name__: {"description": " ".join((struct.__doc__ or "").split()), "examples": [struct.EXAMPLE]}
+        for struct in _structs(Struct)
+        if hasattr(struct, "EXAMPLE")
+    }
 
 
 def _without_foreign_page(response: Response[Any]) -> Response[Any]:

@@ -1,0 +1,170 @@
+"""The documentation: every route, every status it can answer, an example of everything, and nothing from elsewhere."""
+
+import json
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+
+from ledger.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+METHODS = {"get", "post"}
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> Any:
+    """Give the OpenAPI document."""
+    return (await client.get("/docs/openapi.json")).json()
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    """Give path, method and description of every operation."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+async def test_every_route_is_described(app: Litestar, document: Any) -> None:
+    """Those of the documentation itself need no description."""
+    routes = {
+        (re.sub(r":\w+}", "}", route.path), method.lower())
+        for route in app.routes
+        if isinstance(route, HTTPRoute) and not route.path.startswith("/docs")
+        for method in route.methods
+        if method != "OPTIONS"
+    }
+
+    assert {(path, method) for path, method, _ in operations(document)} == routes
+
+
+async def test_the_document_says_what_it_is_about(document: Any) -> None:
+    """The title is a setting, the version that of the package."""
+    assert document["openapi"].startswith("3.1")
+    assert document["info"]["title"] == Settings.load({}).app_name
+    assert document["info"]["version"] == version("payment-ledger")
+
+
+async def test_every_problem_is_described_with_an_example(document: Any) -> None:
+    """What every route can answer stands at every route."""
+    for path, method, operation in operations(document):
+        problems = {int(status) for status in operation["responses"] if status.isdigit() and int(status) >= 400}
+        body = {413, 415, 422} if "requestBody" in operation else set()
+
+        assert {400, 500, 503} | body <= problems, (path, method)
+        for status in problems:
+            response = operation["responses"][str(status)]
+            media = response["content"]["application/problem+json"]
+            assert media["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
+            for example in media["examples"].values():
+                assert example["value"]["status"] == status
+                assert "{" not in example["value"]["detail"]
+            assert ("Retry-After" in response["headers"]) == (status == HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "statuses"),
+    [
+        ("/api/v1/users", "post", {201, 400, 413, 415, 422, 500, 503}),
+        ("/api/v1/payments/deposit", "post", {202, 400, 404, 413, 415, 422, 500, 503}),
+        ("/api/v1/payments/batch", "post", {200, 400, 413, 415, 422, 500, 503}),
+        ("/api/v1/payments/{payment_id}", "get", {200, 400, 404, 422, 500, 503}),
+        ("/api/v1/dlq/{payment_id}/resolve", "post", {202, 400, 404, 409, 413, 415, 422, 500, 503}),
+        ("/readyz", "get", {200, 400, 500, 503}),
+    ],
+)
+async def test_a_routes_statuses_are_all_there(
+    document: Any,
+    path: str,
+    method: str,
+    statuses: set[int],
+) -> None:
+    """And no others."""
+    assert {int(status) for status in document["paths"][path][method]["responses"]} == statuses
+
+
+async def test_every_request_and_answer_has_an_example(document: Any) -> None:
+    """It stands in the schema that it uses."""
+    schemas = document["components"]["schemas"]
+    for path, method, operation in operations(document):
+        contents = [operation.get("requestBody", {}).get("content", {})]
+        contents += [answer["content"] for status, answer in operation["responses"].items() if status.startswith("2")]
+        for schema in (media["schema"] for content in contents for media in content.values()):
+            whole = schema.get("items", schema)
+            if "$ref" in whole:
+                assert schemas[whole["$ref"].rpartition("/")[2]]["examples"], (path, method)
+
+
+async def test_examples_fit_their_schemas(document: Any) -> None:
+    """Every field that is required is there, and no field is one that nobody knows."""
+    for name, schema in document["components"]["schemas"].items():
+        for example in schema.get("examples", []):
+            assert set(schema["required"]) <= set(example), name
+            assert set(example) <= set(schema["properties"]), name
+
+
+async def test_every_reference_leads_somewhere(document: Any) -> None:
+    """And every component is used or is a part of one."""
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+
+    assert references == set(document["components"]["schemas"]) - {"LiveView"} | (references & {"LiveView"})
+
+
+async def test_operation_ids_are_unique(document: Any) -> None:
+    """Programs that are made from the document name their functions so."""
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+
+    assert len(ids) == len(set(ids))
+
+
+async def test_the_document_has_no_odd_forms(document: Any) -> None:
+    """Parameters are never null, and whole bounds are written whole."""
+    for _, _, operation in operations(document):
+        for parameter in operation["parameters"]:
+            assert "null" not in json.dumps(parameter["schema"])
+            assert not re.search(r"\d\.0\b", json.dumps(parameter["schema"]))
+
+
+async def test_the_page_works_without_internet(client: httpx.AsyncClient) -> None:
+    """All that it loads comes from the service itself, with its type."""
+    page = await client.get("/docs")
+
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert page.headers["content-type"].startswith("text/html")
+    assert Settings.load({}).app_name in page.text
+    assert len(sources) == 4
+    for source in sources:
+        answer = await client.get(source)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].split(";")[0] in {"text/css", "text/javascript", "image/png"}
+        assert answer.content
+
+
+class TestOwnGateway:
+    """A real gateway is set."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        """Call a gateway elsewhere."""
+        return Settings.load({"PAYMENT_GATEWAY_URL": "https://gateway.example/v1", "APP_NAME": "<Books & Co>"})
+
+    async def test_then_there_is_no_demo_gateway(self, client: httpx.AsyncClient) -> None:
+        """Neither its routes nor their description."""
+        answer = await client.get("/api/v1/mock-gateway/effects")
+        document = await client.get("/docs/openapi.json")
+
+        assert answer.status_code == 404
+        assert "mock-gateway" not in document.text
+
+    async def test_a_title_is_text(self, client: httpx.AsyncClient) -> None:
+        """Whatever it has in it."""
+        page = await client.get("/docs")
+
+        assert "<title>&lt;Books &amp; Co></title>" in page.text

@@ -1,0 +1,137 @@
+"""The demo gateway behind the API: calls are passed on with their key, answers come back as they are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from ledger.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+PAYMENT = {"payment_id": 1, "user_id": 1, "amount": "9000.01", "commission": 4, "type": "deposit"}
+
+
+class Gateway:
+    """A real server that remembers each request and gives the answer it was told."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.answer = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + b'{"status":"ok"}'
+        )
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request and close."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next((int(line[15:]) for line in head.lower().splitlines() if line.startswith("content-length:")), 0)
+        self.requests.append(head + (await reader.readexactly(length)).decode())
+        writer.write(self.answer)
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Serve at the demo gateway's address."""
+    gateway = Gateway()
+    async with await asyncio.start_server(gateway.serve, "127.0.0.1", settings.demo_gateway_port):
+        yield gateway
+
+
+@pytest.fixture
+def settings(unused_port: int) -> Settings:
+    """Look for the demo gateway at a port of our own."""
+    return Settings.load({"DEMO_GATEWAY_PORT": str(unused_port)})
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    """Find a port that is free."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = int(server.sockets[0].getsockname()[1])
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+async def test_a_call_is_passed_on_with_its_key_and_body(client: httpx.AsyncClient, gateway: Gateway) -> None:
+    """The body to the byte."""
+    body = b'{"payment_id": 1, "user_id": 1, "amount": 9000.010, "commission": "4", "type": "deposit"}'
+
+    answer = await client.post(
+        "/api/v1/mock-gateway/pay",
+        content=body,
+        headers={"Idempotency-Key": "payment-1", "Content-Type": "application/json"},
+    )
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    (request,) = gateway.requests
+    assert request.startswith("POST /pay HTTP/1.1")
+    assert "idempotency-key: payment-1" in request.lower()
+    assert request.endswith(body.decode())
+
+
+async def test_an_inquiry_is_passed_on(client: httpx.AsyncClient, gateway: Gateway) -> None:
+    """With its key."""
+    answer = await client.get("/api/v1/mock-gateway/payments/7", headers={"Idempotency-Key": "payment-7"})
+
+    assert answer.status_code == 200
+    assert gateway.requests[0].startswith("GET /payments/7 HTTP/1.1")
+    assert "idempotency-key: payment-7" in gateway.requests[0].lower()
+
+
+async def test_the_book_is_passed_on_with_its_query(client: httpx.AsyncClient, gateway: Gateway) -> None:
+    """As it came."""
+    await client.get("/api/v1/mock-gateway/effects?after=5")
+    await client.get("/api/v1/mock-gateway/effects")
+
+    assert [request.splitlines()[0] for request in gateway.requests] == [
+        "GET /effects?after=5 HTTP/1.1",
+        "GET /effects HTTP/1.1",
+    ]
+
+
+@pytest.mark.parametrize("status", [402, 429, 502])
+async def test_a_gateways_errors_are_its_own(client: httpx.AsyncClient, gateway: Gateway, status: int) -> None:
+    """With status, type and hint; they are no problem documents."""
+    gateway.answer = f"HTTP/1.1 {status} x\r\nRetry-After: 3\r\nContent-Type: text/plain\r\n\r\nno".encode()
+
+    answer = await client.post("/api/v1/mock-gateway/pay", json=PAYMENT)
+
+    assert (answer.status_code, answer.text) == (status, "no")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_048_577],
+)  # fmt: skip
+async def test_what_cannot_be_passed_on_is_503(client: httpx.AsyncClient, gateway: Gateway, answer: bytes) -> None:
+    """Nothing, garbage, half an answer, or one that is too large."""
+    gateway.answer = answer
+
+    refused = await client.post("/api/v1/mock-gateway/pay", json=PAYMENT)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "demo_gateway_unavailable")
+
+
+async def test_a_gateway_that_does_not_run_is_503(client: httpx.AsyncClient) -> None:
+    """With a word on how to start it."""
+    answer = await client.get("/api/v1/mock-gateway/effects")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "demo_gateway_unavailable")
+    assert "payment-ledger gateway" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("changed", [{"payment_id": 0}, {"type": "gift"}, {"user_id": None}])
+async def test_a_call_that_no_gateway_could_read_is_not_passed_on(
+    client: httpx.AsyncClient, gateway: Gateway, changed: dict[str, object]
+) -> None:
+    """It is refused here."""
+    answer = await client.post("/api/v1/mock-gateway/pay", json={**PAYMENT, **changed})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert gateway.requests == []

@@ -1,0 +1,68 @@
+"""Cursors: what was written is read, and what was bent is refused, whichever byte it is."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.errors import CursorInvalid
+from api.pages import Filters, read_cursor, write_cursor
+
+FILTERS: Filters = {"status": "failed", "account_id": 7, "kind": None}
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4), st.text(max_size=20))
+def test_a_cursor_gives_back_its_keys(keys: list[int], route: str) -> None:
+    """Whatever they are."""
+    cursor = write_cursor(route, FILTERS, *keys)
+
+    assert read_cursor(cursor, route, FILTERS, keys=len(keys)) == tuple(keys)
+
+
+def test_the_order_of_filters_does_not_count() -> None:
+    """They are the same filters."""
+    cursor = write_cursor("payments", FILTERS, 1)
+
+    assert read_cursor(cursor, "payments", dict(reversed(FILTERS.items())), keys=1) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("route", "filters", "keys"),
+    [
+        ("transactions", FILTERS, 1),
+        ("payments", {**FILTERS, "status": "success"}, 1),
+        ("payments", {**FILTERS, "account_id": "7"}, 1),
+        ("payments", {}, 1),
+        ("payments", FILTERS, 2),
+    ],
+)
+def test_a_cursor_belongs_to_its_list(route: str, filters: Filters, keys: int) -> None:
+    """Another route, other filters or other keys make it invalid."""
+    cursor = write_cursor("payments", FILTERS, 1)
+
+    with pytest.raises(CursorInvalid):
+        read_cursor(cursor, route, filters, keys=keys)
+
+
+@given(st.data())
+def test_a_bent_cursor_is_refused(data: st.DataObject) -> None:
+    """Any character changed, dropped or added."""
+    cursor = write_cursor("payments", FILTERS, 123_456)
+    at = data.draw(st.integers(0, len(cursor) - 1))
+    new = data.draw(st.text(max_size=2))
+    bent = cursor[:at] + new + cursor[at + 1 :]
+    if bent == cursor:
+        return
+
+    with pytest.raises(CursorInvalid):
+        read_cursor(bent, "payments", FILTERS, keys=1)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"[1.5]", b'["1"]', b"{}", b"", b"[", b"[18446744073709551616]"])
+def test_a_forged_cursor_is_refused(body: bytes) -> None:
+    """Without the digest over it, it is worth nothing."""
+    forged = base64.urlsafe_b64encode(bytes(8) + body).rstrip(b"=").decode()
+
+    with pytest.raises(CursorInvalid):
+        read_cursor(forged, "payments", FILTERS, keys=1)
