@@ -107,8 +107,13 @@ async def test_a_gateways_errors_are_its_own(client: httpx.AsyncClient, gateway:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_048_577],
-)  # fmt: skip
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_048_577,
+    ],
+)
 async def test_what_cannot_be_passed_on_is_503(client: httpx.AsyncClient, gateway: Gateway, answer: bytes) -> None:
     """Nothing, garbage, half an answer, or one that is too large."""
     gateway.answer = answer

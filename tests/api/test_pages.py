@@ -24,7 +24,7 @@ def test_the_order_of_filters_does_not_count() -> None:
     """They are the same filters."""
     cursor = write_cursor("payments", FILTERS, 1)
 
-    assert read_cursor(cursor, "payments", dict(reversed(FILTERS.items())), keys=1) == (1,)
+    assert read_cursor(cursor, "payments", dict(reversed(list(FILTERS.items()))), keys=1) == (1,)
 
 
 @pytest.mark.parametrize(
