@@ -1,0 +1,169 @@
+"""The service as its users run it: processes of its own, reached over HTTP only."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+START_SECONDS_MAX = 60.0
+QUIET_SECONDS_MAX = 120.0
+
+QUICK_GATEWAY = {
+    "GATEWAY_TIMEOUT_SECONDS": "0.3",
+    "GATEWAY_BACKOFF_BASE_SECONDS": "0.05",
+    "GATEWAY_BACKOFF_MAX_SECONDS": "0.2",
+    "GATEWAY_BACKOFF_JITTER_SECONDS": "0.05",
+    "GATEWAY_SETTLE_SECONDS": "0.2",
+}
+"""Settings by which a payment that meets errors and time-outs ends within seconds."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Service:
+    """A `payment-ledger serve` with a data directory and ports of its own."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        own = {
+            "PORT": str(self.port),
+            "DEMO_GATEWAY_PORT": str(free_port()),
+            "LEDGER_DATA_DIR": str(directory / "var"),
+            "LOG_LEVEL": "warning",
+        }
+        inherited = {name: os.environ[name] for name in os.environ if name.startswith(("PATH", "HOME", "COV", "LANG"))}
+        self.environment = inherited | {"PYTHONPATH": str(CHECKOUT)} | QUICK_GATEWAY | own | settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = directory / "serve.log"
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "api.cli", *words]
+
+    def start(self) -> float:
+        """Start and wait until it is ready; how long that took, in seconds."""
+        started = time.monotonic()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command("serve"), cwd=self.directory, env=self.environment, stdout=log, stderr=log
+            )
+        while not self.is_ready():
+            took = time.monotonic() - started
+            assert self._process.poll() is None, self._log.read_text()
+            assert took < START_SECONDS_MAX, self._log.read_text()
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def is_ready(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK
+        return False
+
+    def stop(self) -> float:
+        """Ask it to stop and wait for it; how long that took, in seconds."""
+        assert self._process is not None
+        started = time.monotonic()
+        family = self.family()
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(30)
+        took = time.monotonic() - started
+        assert code == 0, self._log.read_text()
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert alive == [], alive
+        return took
+
+    def family(self) -> "list[psutil.Process]":
+        """All its processes, the database's too."""
+        assert self._process is not None
+        here = str(self.directory)
+        children: list[psutil.Process] = psutil.Process(self._process.pid).children(recursive=True)
+        known = {child.pid for child in children}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                is_postgres = "postgres" in process.name() and process.cwd().startswith(here)
+                if is_postgres and process.pid not in known:
+                    children.append(process)
+        return children
+
+    def kill_everything(self) -> None:
+        """End all its processes at once, as a power cut would."""
+        assert self._process is not None
+        victims = [psutil.Process(self._process.pid), *self.family()]
+        for victim in victims:
+            with suppress(psutil.NoSuchProcess):
+                victim.suspend()  # so that nobody can tidy up, or start another, in between
+        for victim in victims:
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+        self._process.wait()
+        psutil.wait_procs(victims, timeout=10)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of ours beside it."""
+        return subprocess.run(
+            self.command(*words), cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+
+@contextmanager
+def serving(directory: Path, **settings: str) -> Iterator[Service]:
+    """Run the service for the length of a block."""
+    service = Service(directory, **settings)
+    service.start()
+    try:
+        yield service
+    except BaseException:
+        service.kill_everything()
+        raise
+    service.stop()
+
+
+class Client:
+    """A client of the API, with a session of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.Client(base_url=f"{url}/api/v1", timeout=30)
+
+    def post(self, path: str, body: Any, *, key: str | None = None) -> httpx.Response:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self.http.post(path, json=body, headers=headers)
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        answer = self.http.get(path, params=parameters)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return answer.json()
+
+    def pages(self, path: str, cursor: str = "cursor", following: str = "next_cursor", **parameters: Any) -> list[Any]:
+        """Read all pages of a list."""
+        page = self.get(path, **parameters)
+        items: list[Any] = list(page["items"])
+        while page[following] is not None:
+            page = self.get(path, **parameters, **{cursor: page[following]})
+            items.extend(page["items"])
+        return items
+
+    def settled(self, payment_ids: list[int]) -> dict[int, Any]:
+        """Wait until payments have ended, and give them."""
+        deadline = time.monotonic() + QUIET_SECONDS_MAX
+        ended: dict[int, Any] = {}
+        for payment_id in payment_ids:
+            while (payment := self.get(f"/payments/{payment_id}"))["status"] not in {"success", "failed"}:
+                assert time.monotonic() < deadline, payment
+                time.sleep(0.05)
+            ended[payment_id] = payment
+        return ended

@@ -1,0 +1,172 @@
+"""The whole service as a client sees it: real processes, a real Postgres, a gateway that errs and times out."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.services import Client, Service, serving
+
+CLIENTS = 16
+FEE = Decimal("0.02")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_the_originals_client_works_unchanged(tmp_path: Path) -> None:
+    """The scenario of the original service, word for word, and what it did with refusals and declines."""
+    with serving(tmp_path, DEMO_GATEWAY_ERROR_RATE="0.2", DEMO_GATEWAY_TIMEOUT_RATE="0.1") as service:
+        client = Client(service.url)
+        key = "123e4567-e89b-12d3-a456-426614174000"
+
+        user = client.post("/users/", {"balance": 1000})
+        first = client.post("/payments/deposit", {"user_id": 1, "deposit": 200}, key=key)
+        again = client.post("/payments/deposit", {"user_id": 1, "deposit": 200}, key=key)
+        payment = client.settled([1])[1]
+        balance = client.get("/users/1")
+        withdrawal = client.post("/payments/withdraw", {"user_id": 1, "amount": 50})
+        too_much = client.post("/payments/withdraw", {"user_id": 1, "amount": 5000})
+        declined = client.post("/payments/deposit", {"user_id": 1, "deposit": 9000.02}).json()
+        client.settled([withdrawal.json()["payment_id"], declined["payment_id"]])
+        refused = client.settled([too_much.json()["payment_id"]])[too_much.json()["payment_id"]]
+        letters = client.get("/dlq")
+
+        assert (user.status_code, user.json()["id"]) == (201, 1)
+        assert (first.status_code, again.status_code) == (202, 202)
+        assert first.json()["payment_id"] == 1
+        assert again.content == first.content
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert (payment["status"], payment["commission"], payment["last_error"]) == ("success", 4.0, None)
+        assert balance["balance"] == 1196.0
+        assert too_much.status_code == 422
+        assert too_much.json()["detail"].endswith(f"payment_id={too_much.json()['payment_id']}")
+        assert (refused["status"], refused["last_error"]) == ("failed", "insufficient_funds")
+        assert [(letter["payment_id"], letter["state"]) for letter in letters] == [(declined["payment_id"], "failed")]
+
+
+def test_one_key_sent_fifty_times_at_once_makes_one_payment(tmp_path: Path) -> None:
+    """Fifty equal answers, byte for byte."""
+    with serving(tmp_path) as service, ThreadPoolExecutor(50) as pool:
+        Client(service.url).post("/users/", {"balance": 1000})
+
+        answers = list(
+            pool.map(
+                lambda _: Client(service.url).post("/payments/withdraw", {"user_id": 1, "amount": 50}, key="once"),
+                range(50),
+            )
+        )
+
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.content for answer in answers}) == 1
+        assert len(Client(service.url).pages("/payments")) == 1
+
+
+def test_many_clients_and_a_bad_gateway_leave_the_books_right(tmp_path: Path) -> None:
+    """500 mixed payments from 16 clients, with 25 % errors and 10 % time-outs."""
+    with serving(tmp_path) as service:
+        openings = open_users(Client(service.url), 20)
+
+        payment_ids = pay(service.url, users=20, payments=500)
+        Client(service.url).settled(payment_ids)
+
+        check_books(service, openings, payment_ids)
+
+
+def test_a_power_cut_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Every process is killed at once, Postgres too; what was answered 202 is there after the next start and ends."""
+    service = Service(tmp_path)
+    service.start()
+    openings = open_users(Client(service.url), 20)
+    accepted: list[int] = []
+    paying = threading.Thread(
+        target=pay, args=(service.url,), kwargs={"users": 20, "payments": 2000, "accepted": accepted}
+    )
+    paying.start()
+    while len(accepted) < 200:
+        time.sleep(0.01)
+    service.kill_everything()
+    paying.join()
+
+    service.start()
+    client = Client(service.url)
+    client.settled(accepted)
+    everything = [payment["payment_id"] for payment in client.pages("/payments", limit=500)]
+    client.settled(everything)
+
+    assert set(accepted) <= set(everything)
+    check_books(service, openings, everything)
+    service.stop()
+
+
+def open_users(client: Client, count: int) -> dict[int, Decimal]:
+    openings = {}
+    for n in range(count):
+        balance = Decimal(100 * (n % 5))
+        user = client.post("/users/", {"balance": str(balance)})
+        assert user.status_code == httpx.codes.CREATED, user.text
+        openings[user.json()["id"]] = balance
+    return openings
+
+
+def pay(url: str, *, users: int, payments: int, accepted: list[int] | None = None) -> list[int]:
+    """Send mixed payments from many clients at once, until they are sent or the service is gone; those answered."""
+    made: list[int] = accepted if accepted is not None else []
+
+    def send(seed: int) -> None:
+        client, dice = Client(url), random.Random(seed)
+        for n in range(payments // CLIENTS + (seed < payments % CLIENTS)):
+            amount = f"{dice.randint(1, 6000) / 100:.2f}"
+            kind, field = dice.choice([("deposit", "deposit"), ("withdraw", "amount")])
+            body = {"user_id": dice.randint(1, users), field: amount}
+            try:
+                answer = client.post(f"/payments/{kind}", body, key=f"{seed}-{n}")
+            except httpx.TransportError:
+                return
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                return
+            assert answer.status_code in {202, 422}, answer.text
+            made.append(answer.json()["payment_id"])
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(send, range(CLIENTS)))
+    return made
+
+
+def check_books(service: Service, openings: dict[int, Decimal], payment_ids: Sequence[int]) -> None:
+    """Hold the ledger against itself and against the gateway's own record, to the cent."""
+    client = Client(service.url)
+    payments = client.pages("/payments", limit=500)
+    succeeded = [payment for payment in payments if payment["status"] == "success"]
+    expected = dict(openings)
+    for payment in succeeded:
+        amount, fee = Decimal(str(payment["amount"])), Decimal(str(payment["commission"]))
+        assert fee == (amount * FEE).quantize(Decimal("0.01"), rounding="ROUND_HALF_UP")
+        expected[payment["user_id"]] += amount - fee if payment["type"] == "deposit" else -amount - fee
+    effects = client.pages("/mock-gateway/effects", cursor="after", following="next_after", limit=1000)
+
+    assert len(payments) == len(set(payment_ids)) == len(payment_ids)
+    assert {payment["status"] for payment in payments} <= {"success", "failed"}
+    assert len(succeeded) > len(payments) / 3
+    for user_id, balance in expected.items():
+        user = client.get(f"/users/{user_id}")
+        assert (Decimal(str(user["balance"])), user["held"]) == (balance, 0)
+    assert Counter(effect["payment_id"] for effect in effects) == Counter(p["payment_id"] for p in succeeded)
+    assert money_by_payment(effects) == money_by_payment(succeeded)
+    books = client.get("/audit/trial-balance")
+    assert books["balanced"]
+    proof = service.run("audit", "verify", "--json")
+    assert proof.returncode == 0, proof.stdout + proof.stderr
+
+
+def money_by_payment(rows: Sequence[Any]) -> dict[int, tuple[str, Decimal, Decimal]]:
+    return {
+        row["payment_id"]: (row["type"], Decimal(str(row["amount"])), Decimal(str(row["commission"]))) for row in rows
+    }
