@@ -9,7 +9,6 @@ from decimal import Decimal
 import msgspec
 from msgspec import Raw
 
-from ledger.errors import AmountInvalid
 from ledger.money import amount_from_json_number, amount_from_text, decimal_text
 
 
@@ -21,10 +20,7 @@ def amount(raw: Raw) -> Decimal:
     text = bytes(raw).decode()
     if not text.startswith('"'):
         return amount_from_json_number(text)
-    try:
-        return amount_from_text(msgspec.json.decode(text, type=str))
-    except msgspec.DecodeError:
-        raise AmountInvalid(why="it is no plain decimal number, such as 12.50") from None
+    return amount_from_text(msgspec.json.decode(text, type=str))
 
 
 def decimal(amount_minor: int, currency: str) -> Decimal:

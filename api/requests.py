@@ -11,8 +11,10 @@ from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import InternalServerException
+from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
@@ -81,6 +83,17 @@ class LedgerRequest(Request[Any, Any, State]):
         field = self.route_handler.parsed_data_field
         assert field is not None, self.route_handler
         return decode(await self.body(), field.annotation)
+
+
+async def refuse_null(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Refuse the word `null` for a parameter in the address, which msgspec would take for one that was left out.
+
+    Raises RequestInvalid.
+    """
+    if b"=null" in connection.scope["query_string"]:
+        for name, value in connection.query_params.multi_items():
+            if value == "null":
+                raise RequestInvalid.at(name, "cannot be null; leave it out")
 
 
 def decode(body: bytes, wanted: Any) -> Any:  # noqa: ANN401 - the type is given at run time

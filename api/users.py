@@ -145,7 +145,7 @@ async def open_user(
     command = OpenAccount(
         command_id=request.id,
         opening=amount(data.balance),
-        currency=data.currency or request.parts.settings.currency,
+        currency=request.parts.settings.currency if data.currency is None else data.currency,
         idempotency_key=idempotency_key(key),
     )
     return _opened(await request.parts.execute(command))

@@ -1,9 +1,12 @@
 """Hostile inputs: none yields a 5xx or a half-done effect, each is answered with a problem that says what was wrong."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
+from litestar import Litestar
+from litestar.types import HTTPRequestEvent, Message
 
 from ledger.database import Database
 from tests.databases import fresh_ledger
@@ -56,6 +59,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
         (b'{"user_id": 1, "deposit": Infinity}', 400, "request_malformed"),
         (b'{"user_id": 1, "deposit": -Infinity}', 400, "request_malformed"),
         (b'{"user_id": 1, "deposit": 05}', 400, "request_malformed"),
+        (rb'{"user_id": 1, "deposit": "\x35"}', 400, "request_malformed"),
         (b'{"user_id": 1, "deposit": +5}', 400, "request_malformed"),
         (b'{"user_id": 1, "deposit": .5}', 400, "request_malformed"),
         (b'{"user_id": 1, "deposit": 1_000}', 400, "request_malformed"),
@@ -187,6 +191,10 @@ async def test_ids_in_addresses(hostile: httpx.AsyncClient, path: str, identifie
         "limit=",
         "limit=5&limit=0",
         "limit=%FF",
+        "limit=null",
+        "user_id=null",
+        "status=null",
+        "type=null",
         "user_id=9007199254740992",
         "user_id=0",
         "user_id='%20OR%201=1",
@@ -203,7 +211,9 @@ async def test_queries(hostile: httpx.AsyncClient, query: str) -> None:
     assert_problem(answer, 422, "request_invalid")
 
 
-@pytest.mark.parametrize("query", ["%", "%zz", "=", "&&&", "%00=1", "a" * 10_000, "limit", "x=%FF", "[]=1", "limit=5;"])
+@pytest.mark.parametrize(
+    "query", ["%", "%zz", "x=nullable", "=", "&&&", "%00=1", "a" * 10_000, "limit", "x=%FF", "[]=1", "limit=5;"]
+)
 async def test_odd_queries_do_no_harm(hostile: httpx.AsyncClient, query: str) -> None:
     """What nobody asks for is not looked at, whatever it is."""
     answer = await hostile.get(f"/api/v1/payments?{query}")
@@ -213,7 +223,7 @@ async def test_odd_queries_do_no_harm(hostile: httpx.AsyncClient, query: str) ->
 
 @pytest.mark.parametrize(
     "cursor",
-    ["x", "%00", "%FF", "W10", "AAAAAAAAAABb", "AAAAAAAAAABbMV0", "====", "é", "-1", "null", "A" * 199],
+    ["x", "%00", "%FF", "W10", "AAAAAAAAAABb", "AAAAAAAAAABbMV0", "====", "é", "-1", "nul", "A" * 199],
 )
 async def test_cursors(hostile: httpx.AsyncClient, cursor: str) -> None:
     """One that no list gave out is refused."""
@@ -330,3 +340,27 @@ async def test_an_odd_host_is_no_5xx(hostile: httpx.AsyncClient) -> None:
         answer = await hostile.get("/livez", headers=[(b"Host", host.encode("latin-1"))])
 
         assert answer.status_code in {200, 400}
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_ours(app: Litestar) -> None:
+    """It is answered, though nobody listens any more, and nothing is logged as an error."""
+    sent: list[Message] = []
+    coming = iter([HTTPRequestEvent(type="http.request", body=b'{"user', more_body=True), {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(coming)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/payments/deposit",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"50")],
+    }
+    await app(scope, receive, send)  # type: ignore[arg-type]
+
+    assert sent[0]["type"] == "http.response.start"
+    assert sent[0]["status"] == 400
