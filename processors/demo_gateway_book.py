@@ -1,0 +1,164 @@
+"""The demo gateway's book: what it was asked under which key, what it decided, and which money it moved.
+
+The book lies in a Postgres schema of its own and makes itself when it is missing. An attempt is one transaction, and
+committed before anybody is answered, so a `kill -9` at any moment leaves an attempt either whole or without trace, and
+whatever was answered once is answered again.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Self
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+from psycopg import AsyncConnection, InterfaceError, OperationalError, sql
+from psycopg.rows import class_row, kwargs_row, scalar_row
+from psycopg_pool import AsyncConnectionPool
+
+from ledger.database import Database
+from ledger.events import PaymentKind
+from ledger.sql import load_statements
+from processors.demo_gateway_plan import Decision, Step
+
+SCHEMA: Final = "demo_gateway"
+_CONNECTIONS_MAX: Final = 8
+_CONNECTION_WAIT_SECONDS: Final = 5.0
+_OPEN_SECONDS_MAX: Final = 30.0
+_SQL: Final = load_statements("processors", "demo_gateway_book.sql")
+
+
+class BookUnavailable(Exception):
+    """The database does not answer; what was under way may have been written or not."""
+
+
+class KeyReused(Exception):
+    """The key was used for another payment, or for the same one with other figures."""
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What a caller asks for under a key."""
+
+    gateway_key: str
+    payment_id: int
+    user_id: int
+    kind: PaymentKind
+    amount: Decimal
+    commission: Decimal
+
+
+class Entry(Asked, frozen=True, kw_only=True):
+    """What stands in the book under a key."""
+
+    attempts: int
+    decision: Decision | None
+    effect_number: int | None
+
+    def is_for(self, asked: Asked) -> bool:
+        """Tell whether this is what is asked for now."""
+        return all(getattr(self, name) == getattr(asked, name) for name in Asked.__struct_fields__)
+
+
+class Effect(Asked, frozen=True, kw_only=True):
+    """Money that moved. Effects are numbered in the order in which they were written."""
+
+    number: int
+    at: datetime
+
+
+class Book:
+    """The open book; an async context manager. Any number of them, in any number of processes, may share one schema.
+
+    Every method raises BookUnavailable when the database does not answer.
+    """
+
+    def __init__(self, database_url: str, *, schema: str = SCHEMA) -> None:
+        self._schema = schema
+        self._pool = AsyncConnectionPool(
+            Database(database_url, schema).conninfo(application="payment-ledger demo gateway", owner=True),
+            kwargs={"autocommit": True},
+            min_size=1,
+            max_size=_CONNECTIONS_MAX,
+            timeout=_CONNECTION_WAIT_SECONDS,
+            open=False,
+            name="demo-gateway",
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._pool.open(wait=True, timeout=_OPEN_SECONDS_MAX)
+            await self._make()
+        except OperationalError as error:
+            await self._pool.close()
+            raise BookUnavailable(f"the demo gateway's database does not answer: {error}") from error
+        except BaseException:
+            await self._pool.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def attempt(self, asked: Asked, decide: Callable[[Entry], Step]) -> tuple[Entry, Step]:
+        """Count an attempt, let `decide` say what it brings about, write that down, and commit.
+
+        Gives the entry as it stands afterwards. Raises KeyReused, and then leaves no trace.
+        """
+        async with self._connection() as connection, connection.transaction():
+            cursor = connection.cursor(row_factory=kwargs_row(_entry))
+            await cursor.execute(_SQL["count_attempt"], asdict(asked))
+            entry = await cursor.fetchone()
+            assert entry is not None, "the statement inserts or updates one row"
+            if not entry.is_for(asked):
+                raise KeyReused
+            step = decide(entry)
+            if entry.decision is None and step.decision is not None:
+                entry = await self._decide(connection, entry, step.decision)
+        return entry, step
+
+    async def find(self, *, gateway_key: str, payment_id: int) -> Entry | None:
+        """Look up what stands under a key, provided that it is this payment's."""
+        async with self._connection() as connection:
+            cursor = connection.cursor(row_factory=kwargs_row(_entry))
+            await cursor.execute(_SQL["find_call"], {"gateway_key": gateway_key, "payment_id": payment_id})
+            return await cursor.fetchone()
+
+    async def effects(self, *, after: int, limit: int) -> list[Effect]:
+        """List the money that moved, from the effect after number `after`."""
+        async with self._connection() as connection:
+            cursor = connection.cursor(row_factory=class_row(Effect))
+            await cursor.execute(_SQL["list_effects"], {"after": after, "limit": limit})
+            return await cursor.fetchall()
+
+    async def _decide(self, connection: AsyncConnection, entry: Entry, decision: Decision) -> Entry:
+        key = {"gateway_key": entry.gateway_key}
+        if decision is Decision.DECLINED:
+            await connection.execute(_SQL["decline"], key)
+            return replace(entry, decision=decision)
+        cursor = connection.cursor(row_factory=scalar_row)
+        await cursor.execute(_SQL["approve"], key)
+        return replace(entry, decision=decision, effect_number=await cursor.fetchone())
+
+    async def _make(self) -> None:
+        async with self._connection() as connection, connection.transaction():
+            cursor = connection.cursor(row_factory=scalar_row)
+            await cursor.execute(_SQL["is_made"])
+            if await cursor.fetchone():
+                return
+            await connection.execute(_SQL["lock_making"])
+            await connection.execute(sql.SQL(_SQL["make_schema"]).format(schema=sql.Identifier(self._schema)))
+            await connection.execute(_SQL["make_calls"])
+            await connection.execute(_SQL["make_effects"])
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise BookUnavailable(f"the demo gateway's database does not answer: {error}") from error
+
+
+def _entry(*, decision: str | None, **rest: Any) -> Entry:  # noqa: ANN401  the columns of the row, by name
+    return Entry(decision=None if decision is None else Decision(decision), **rest)
