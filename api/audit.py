@@ -31,13 +31,8 @@ SQL: Final = load_statements("api", "audit.sql")
 
 VERIFY_MAX: Final = 100_000
 VERIFY_DEFAULT: Final = 10_000
-VERIFICATIONS_MAX: Final = 2
-"""How many verifications one process runs at once; further ones wait."""
-
 After = Annotated[int, QueryParameter(ge=0, le=ID_MAX, description="The position behind which to begin.")]
 VerifyLimit = Annotated[int, QueryParameter(ge=1, le=VERIFY_MAX, description="How many events to check at most.")]
-
-_verifying: Final = asyncio.Semaphore(VERIFICATIONS_MAX)
 
 
 class LogEntry(EventView, frozen=True, kw_only=True):
@@ -147,7 +142,7 @@ async def _read_log(parts: Parts, *, after: int, limit: int) -> tuple[Head, list
 
 
 async def _verify(parts: Parts, *, after: int, limit: int) -> tuple[Head, AuditReport]:
-    async with _verifying:
+    async with parts.verifying:
         head = await parts.reads.read(history.read_head)
         upto = min(after + limit, head.position)
         return head, await asyncio.to_thread(verify_seals, parts.database, start=after + 1, upto=upto)

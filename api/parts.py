@@ -6,7 +6,7 @@ They are made with the application and live as long as it is served. A handler r
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from api.account_reads import AccountReads
 from api.mock_gateway_client import MockGatewayClient
@@ -19,11 +19,17 @@ from ledger.errors import LedgerError
 from ledger.settings import Settings
 from ledger.writer import Writer
 
+VERIFICATIONS_MAX: Final = 2
+"""How many verifications of the log one process runs at once; further ones wait."""
+
 AnswerT = TypeVar("AnswerT")
 
 
 class Parts:
-    """The parts of one application. `idempotency_hits` counts the requests that this process answered again."""
+    """The parts of one application.
+
+    `verifying` is held while the log is verified. `idempotency_hits` counts the requests that were answered again.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Put the parts together; nothing runs before `running`."""
@@ -35,6 +41,7 @@ class Parts:
         self.accounts = AccountReads(self.reads)
         self.pulse = Pulse(self.reads)
         self.mock_gateway = MockGatewayClient(settings.demo_gateway_url)
+        self.verifying = asyncio.Semaphore(VERIFICATIONS_MAX)
         self.idempotency_hits = 0
 
     @asynccontextmanager

@@ -435,7 +435,7 @@ def _result(answer: PaymentAcceptance | LedgerError, index: int) -> PaymentAccep
 
 def _item_problem(error: LedgerError, index: int) -> ProblemDocument:
     """Describe what is wrong with one payment of a batch, with its place in the batch before each path."""
-    document = describe(error, UNSET, amount_path="amount")
+    document = describe(error, UNSET, key_path="idempotency_key")
     if isinstance(document.errors, list):
         place = f"payments[{index}]"
         paths = [FieldError(f"{place}.{each.path}".rstrip("."), each.message) for each in document.errors]

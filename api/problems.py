@@ -227,14 +227,21 @@ def problem_of(error: type[errors.LedgerError]) -> Problem:
     return next(PROBLEMS[cls] for cls in error.__mro__ if cls in PROBLEMS)
 
 
-def describe(error: errors.LedgerError, identifier: str | UnsetType, *, amount_path: str) -> ProblemDocument:
-    """Write the document about an error; `amount_path` is where the request has its amount."""
+def describe(
+    error: errors.LedgerError,
+    identifier: str | UnsetType,
+    *,
+    amount_path: str = "amount",
+    key_path: str = "Idempotency-Key",
+) -> ProblemDocument:
+    """Write the document about an error; the paths are where the request has its amount and its idempotency key."""
     problem = problem_of(type(error))
     wrong: list[FieldError] | UnsetType = UNSET
     if isinstance(error, RequestInvalid):
         wrong = list(error.errors)
     elif problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        wrong = [FieldError(_PLACES.get(error.code, amount_path), error.facts.get("why", error.message.rstrip(".")))]
+        place = _PLACES.get(type(error), "{amount}").format(amount=amount_path, key=key_path)
+        wrong = [FieldError(place, error.facts.get("why", error.message.rstrip(".")))]
     return ProblemDocument(
         type=f"/problems/{error.code}",
         title=problem.title,
@@ -246,12 +253,12 @@ def describe(error: errors.LedgerError, identifier: str | UnsetType, *, amount_p
     )
 
 
-_PLACES: Final = {
-    CursorInvalid.code: "cursor",
-    IdempotencyKeyInvalid.code: "Idempotency-Key",
-    errors.IdempotencyKeyReused.code: "Idempotency-Key",
-    errors.CurrencyUnknown.code: "currency",
-    errors.CommandRejected.code: "",
+_PLACES: Final[dict[type[errors.LedgerError], str]] = {
+    CursorInvalid: "cursor",
+    IdempotencyKeyInvalid: "{key}",
+    errors.IdempotencyKeyReused: "{key}",
+    errors.CurrencyUnknown: "currency",
+    errors.CommandRejected: "",
 }
 """Where in a request lies what an error is about; all others are about the amount."""
 
@@ -268,6 +275,7 @@ def too_little_money(acceptance: PaymentAcceptance) -> ProblemDocument:
         status=problem.status,
         code=errors.InsufficientFunds.code,
         detail=f"{problem.advice} The payment was recorded as failed: payment_id={acceptance.payment_id}",
+        errors=[FieldError("amount", "is more than what is available, its fee included")],
         payment_id=acceptance.payment_id,
     )
 
@@ -324,7 +332,8 @@ def _example(error: type[errors.LedgerError]) -> dict[str, Any]:
         "request_id": ProblemDocument.EXAMPLE["request_id"],
     }
     if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        example["errors"] = [{"path": _PLACES.get(error.code, "amount"), "message": "what is wrong with it"}]
+        place = _PLACES.get(error, "amount").format(key="Idempotency-Key")
+        example["errors"] = [{"path": place, "message": "what is wrong with it"}]
     return example
 
 

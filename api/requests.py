@@ -33,7 +33,8 @@ UserId = Annotated[int, PathParameter(ge=1, le=ID_MAX, description="The user's i
 PaymentId = Annotated[int, PathParameter(ge=1, le=ID_MAX, description="The payment's id.")]
 Position = Annotated[int | None, QueryParameter(ge=0, le=ID_MAX, description="A position of the log.")]
 
-IDEMPOTENCY_KEY_PATTERN: Final = r'^(?:"?[!-~](?:[ -~]{0,253}[!-~])?"?)?$'
+_KEY_CHARACTERS: Final = "[!-~](?:[ -~]{0,253}[!-~])?"
+IDEMPOTENCY_KEY_PATTERN: Final = rf'^(?:"?{_KEY_CHARACTERS}"?)?$'
 
 IdempotencyKeyHeader = Annotated[
     str | None,
@@ -46,7 +47,7 @@ IdempotencyKeyHeader = Annotated[
     ),
 ]
 
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+_IDEMPOTENCY_KEY: Final = re.compile(_KEY_CHARACTERS)
 _JSON_TYPE: Final = re.compile(r"application/json\s*(?:;\s*charset\s*=\s*\"?utf-8\"?\s*)?;?\s*", re.IGNORECASE)
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]+)`")
 

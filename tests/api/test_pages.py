@@ -66,3 +66,13 @@ def test_a_forged_cursor_is_refused(body: bytes) -> None:
 
     with pytest.raises(CursorInvalid):
         read_cursor(forged, "payments", FILTERS, keys=1)
+
+
+def test_a_cursor_has_one_spelling() -> None:
+    """The last character has bits that say nothing; they are to be what they were."""
+    cursor = write_cursor("payments", FILTERS, 123_456)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+    for last in alphabet.replace(cursor[-1], ""):
+        with pytest.raises(CursorInvalid):
+            read_cursor(cursor[:-1] + last, "payments", FILTERS, keys=1)

@@ -101,6 +101,7 @@ async def test_too_little_money_is_422_and_recorded_as_failed(client: httpx.Asyn
     assert first.headers["content-type"] == "application/problem+json"
     assert (problem["code"], problem["type"]) == ("insufficient_funds", "/problems/insufficient_funds")
     assert problem["payment_id"] == 1
+    assert problem["errors"][0]["path"] == "amount"
     assert problem["detail"].endswith("payment_id=1")
     assert (again.status_code, again.content) == (422, first.content)
     assert again.headers["idempotent-replayed"] == "true"
@@ -257,6 +258,7 @@ async def test_a_batch_takes_and_refuses_each_payment_by_itself(client: httpx.As
     assert results[2]["payment_id"] == 1025
     assert results[3]["errors"][0]["path"] == "payments[3].type"
     assert results[4]["errors"][0]["path"] == "payments[4].amount"
+    assert results[7]["errors"][0]["path"] == "payments[7].idempotency_key"
     assert results[8]["errors"][0]["path"] == "payments[8]"
 
 
