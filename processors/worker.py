@@ -7,9 +7,8 @@ is in the database. Between two claims the worker sleeps until it is told of new
 """
 
 import asyncio
-import os
 import random
-import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -26,6 +25,7 @@ from ledger.database import Database
 from ledger.decisions import QueueAction
 from ledger.errors import Refusal, StaleCommand, Unavailable
 from ledger.events import PaymentKind
+from ledger.heartbeat import Heartbeat, new_instance
 from ledger.sql import load_statements
 from ledger.wakeup import listen_statement
 from ledger.writer import Writer
@@ -39,6 +39,12 @@ SQL: Final = load_statements("processors", "worker.sql")
 LEASE_EXPIRED: Final = "lease_expired"
 DRAIN_SECONDS: Final = 6.0
 """How long calls under way may take when the worker is asked to stop; what is lost then is found by its lease."""
+
+BEAT_SECONDS: Final = 2.0
+"""How often the worker says that it is alive."""
+
+SLEEP_SECONDS_MIN: Final = 0.01
+"""A row that is due and locked by somebody at this very moment is not to make the worker spin."""
 
 _STALE_TRIES_MAX: Final = 10
 _log = structlog.get_logger()
@@ -79,7 +85,9 @@ class Worker:
         poll_interval_seconds: float,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.name = new_instance()
+        self._heartbeat = Heartbeat("worker", self.name)
+        self._beat_at = 0.0
         self._database = database
         self._writer = writer
         self._gateway = gateway
@@ -119,14 +127,24 @@ class Worker:
 
     async def _work(self) -> None:
         async with await self._connect() as connection:
+            await self._heartbeat.start_async(connection)
             while not self._stopping:
                 self._wake.clear()
+                await self._beat(connection)
                 free = self._concurrency - len(self._calls)
                 claims = await self._claim(connection, free) if free else []
                 for claim in claims:
                     self._begin(claim)
-                if not free or len(claims) < free:
-                    await self._sleep(await self._until_due(connection) if free else None)
+                if not free:
+                    await self._sleep(self._poll_interval_seconds)
+                elif len(claims) < free:
+                    await self._sleep(await self._until_due(connection))
+            await self._heartbeat.stop_async(connection)
+
+    async def _beat(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        if (now := time.monotonic()) >= self._beat_at:
+            self._beat_at = now + BEAT_SECONDS
+            await self._heartbeat.beat_async(connection)
 
     async def _claim(self, connection: psycopg.AsyncConnection[Any], limit: int) -> list[Claim]:
         parameters = {"limit": limit, "lease": self._lease, "worker": self.name}
@@ -139,10 +157,10 @@ class Worker:
         seconds = row and row[0]
         return self._poll_interval_seconds if seconds is None else min(seconds, self._poll_interval_seconds)
 
-    async def _sleep(self, seconds: float | None) -> None:
+    async def _sleep(self, seconds: float) -> None:
         """Sleep until woken: by news, by a free slot, or after so many seconds."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
+            async with asyncio.timeout(max(seconds, SLEEP_SECONDS_MIN)):
                 await self._wake.wait()
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:

@@ -365,6 +365,24 @@ def test_new_work_wakes_a_sleeping_worker(database: Database, writer: Writer, le
     assert payment.state == "succeeded"
 
 
+def test_a_worker_says_that_it_is_alive_and_when_it_has_stopped(database: Database) -> None:
+    """Health and health checks read its row."""
+    with working(database, "http://127.0.0.1:1") as worker:
+        wait_until(lambda: heartbeats(database) == [("worker", worker.name)])
+
+    assert heartbeats(database) == []
+
+
+def test_a_worker_whose_slots_are_full_claims_no_more(database: Database, writer: Writer, ledger: Ledger) -> None:
+    """What it cannot call at once is left to the others, and it takes the next when a slot is free."""
+    with ScriptedGateway(calls=[OK]) as gateway, working(database, gateway.url, concurrency=1):
+        payment_ids = [request_deposit(writer) for _ in range(10)]
+        wait_until(lambda: queued(database) == 0)
+
+    assert [payment_id for payment_id, _ in gateway.of("POST")] == payment_ids
+    assert ledger.payment(payment_ids[-1]).state == "succeeded"
+
+
 def test_a_lost_database_connection_is_made_anew(database: Database, writer: Writer, ledger: Ledger) -> None:
     """The queue is still there, and the worker goes on with it."""
     with ScriptedGateway(calls=[OK]) as gateway, working(database, gateway.url):
@@ -415,6 +433,11 @@ def test_a_stop_does_not_wait_for_ever(
 
     assert ledger.payment(payment_id).state == "new"
     assert queued(database) == 1
+
+
+def heartbeats(database: Database) -> list[tuple[str, str]]:
+    with closing(database.connect(application="test")) as connection:
+        return connection.execute("SELECT part, instance FROM heartbeats").fetchall()
 
 
 def listening(database: Database) -> bool:
