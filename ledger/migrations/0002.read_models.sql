@@ -16,7 +16,8 @@ CREATE TABLE tracking (
     CONSTRAINT tracking_position_counts CHECK (position >= 0)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 
--- A payment as its client sees it. state is the ledger's word, status the client's.
+-- A payment as its client sees it. state is the ledger's word, status the client's. ended_by, contradicted and closed
+-- are what the events say, and tell together with state whether an operator has to look at the payment.
 CREATE TABLE payment_status (
     payment_id bigint NOT NULL,
     account_id bigint NOT NULL,
@@ -32,6 +33,9 @@ CREATE TABLE payment_status (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     position bigint NOT NULL,
+    ended_by text COLLATE "C",
+    contradicted boolean NOT NULL,
+    closed boolean NOT NULL,
     CONSTRAINT payment_status_pkey PRIMARY KEY (payment_id),
     CONSTRAINT payment_status_state CHECK (state IN ('new', 'processing', 'in_doubt', 'succeeded', 'failed')),
     CONSTRAINT payment_status_status CHECK (status IN ('new', 'processing', 'success', 'failed'))
@@ -81,8 +85,9 @@ CREATE TABLE journal (
 -- An account's statement, in order.
 CREATE UNIQUE INDEX journal_of_account ON journal (account_id, position);
 
--- What an operator has to look at: one row a letter, gone when it is dealt with. position is that of the failure, the
--- parking or the contradiction that made it a letter, and serves as its id.
+-- What an operator has to look at: one row a letter, gone when it is dealt with. position is that of the event that made
+-- it a letter in this state (the failure, the parking, the contradiction, or the end that a contradicted payment came
+-- to), and serves as its id; created_at is when that was.
 CREATE TABLE dead_letter (
     payment_id bigint NOT NULL,
     position bigint NOT NULL,
