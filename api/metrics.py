@@ -8,24 +8,9 @@ from litestar import get
 from api.problems import problems
 from api.requests import LedgerRequest
 from ledger.sql import load_statements
+from projections.counters import NAMES
 
 SQL: Final = load_statements("api", "metrics.sql")
-
-COUNTERS: Final = (
-    "payments_deposit_requests_total",
-    "payments_withdraw_requests_total",
-    "payments_task_enqueued_total",
-    "payments_processing_started_total",
-    "payments_success_total",
-    "payments_failed_total",
-    "payments_retried_total",
-    "gateway_success_total",
-    "gateway_timeouts_total",
-    "gateway_errors_total",
-    "gateway_non_retryable_errors_total",
-    "dlq_written_total",
-)
-"""The counters of the read model `counters`, in the order in which they are shown."""
 
 IDEMPOTENCY_HITS: Final = "idempotency_hits_total"
 
@@ -38,4 +23,4 @@ async def metrics(request: LedgerRequest) -> dict[str, int]:
 
 
 def _metrics(counted: Mapping[str, int], *, idempotency_hits: int) -> dict[str, int]:
-    return {name: counted.get(name, 0) for name in COUNTERS} | {IDEMPOTENCY_HITS: idempotency_hits}
+    return {name: counted.get(name, 0) for name in NAMES} | {IDEMPOTENCY_HITS: idempotency_hits}

@@ -8,9 +8,9 @@ import pytest
 from litestar import Litestar
 
 from api.app import create_app
-from api.metrics import COUNTERS
 from ledger.database import Database
 from ledger.settings import Settings
+from projections.counters import NAMES
 from tests.api.conftest import BASE_URL
 from tests.api.seeds import Seeds
 
@@ -65,7 +65,7 @@ async def test_metrics_are_always_all_there(client: httpx.AsyncClient, seeds: Se
 
     metrics = (await client.get("/api/v1/metrics")).json()
 
-    assert list(metrics) == [*COUNTERS, "idempotency_hits_total"]
+    assert list(metrics) == [*NAMES, "idempotency_hits_total"]
     assert {name: value for name, value in metrics.items() if value} == {"payments_success_total": 7}
 
 
