@@ -1,50 +1,62 @@
 """Logs of all parts of the service: one line an event on standard error, JSON for machines and plain for a terminal.
 
-What the libraries log by `logging` comes out in the same form. Tracebacks are written without the values of variables,
-which may hold secrets.
+What the libraries log by `logging` comes out in the same form. No line shows a secret: passwords in URLs and connection
+strings are masked wherever they stand, and tracebacks are written without the values of variables. A log that cannot be
+written, as when the terminal is gone, stops nothing.
 """
 
 import logging
+import re
 import sys
-from typing import Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SHARED: Final[tuple[Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+_SECRETS: Final = (
+    # Up to the last @ of the word: a password with an @ in it that nobody escaped is still a password.
+    re.compile(r"(?P<before>://[^\s:/@]*:)[^\s/]+(?=@)"),
+    re.compile(r"(?P<before>\bpassword=)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE),
+)
 
 
-def configure_logs(level: str, *, plain: bool | None = None) -> None:
+def configure_logs(level: str, *, part: str | None = None, plain: bool | None = None) -> None:
     """Write what is at `level` (`debug`, `info`, `warning`, `error`, `critical`) or above.
 
-    `plain` chooses lines for people; without it, they are plain when standard error is a terminal.
+    `part` is named in every line. `plain` chooses lines for people; without it, they are plain when standard error is
+    a terminal.
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    out = cast("TextIO", _Unbreakable(sys.stderr))
     plain = sys.stderr.isatty() if plain is None else plain
+    shared: tuple[Processor, ...] = (partial(_name_part, part), *_SHARED)
     rendering: tuple[Processor, ...]
     if plain:
-        rendering = (
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
+        rendering = (_mask_values, lambda logger, name, event: mask(console(logger, name, event)))
     else:
-        rendering = (structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json))
+        json = structlog.processors.JSONRenderer(serializer=_json)
+        rendering = (structlog.processors.format_exc_info, _mask_values, json)
     structlog.configure(
-        processors=[*_SHARED, *rendering],
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -52,5 +64,51 @@ def configure_logs(level: str, *, plain: bool | None = None) -> None:
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
 
 
+def _name_part(part: str | None, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if part is not None:
+        event["part"] = part
+    return event
+
+
+def mask(text: str) -> str:
+    """Hide the passwords in a text."""
+    for secret in _SECRETS:
+        text = secret.sub(r"\g<before>***", text)
+    return text
+
+
+def _mask_values(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    # Before they are rendered, because escaping would hide where a quoted password ends.
+    return {name: _masked(value) for name, value in event.items()}
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever was logged
+    match value:
+        case str():
+            return mask(value)
+        case dict():
+            return {name: _masked(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_masked(inner) for inner in value]
+        case _:
+            return value
+
+
 def _json(event: Any, **_: Any) -> str:  # noqa: ANN401 - whatever was logged
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return mask(msgspec.json.encode(event, enc_hook=str).decode())
+
+
+class _Unbreakable:
+    """A stream whose reader may go away: what nobody can read any more is not worth an error."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
