@@ -12,7 +12,7 @@ COPY projections /opt/ledger/app/projections
 COPY processors /opt/ledger/app/processors
 COPY api /opt/ledger/app/api
 COPY pyproject.toml /opt/ledger/app/
-RUN /opt/ledger/bin/python -m compileall -q -j 0 /opt/ledger || true
+RUN /opt/ledger/bin/python -m compileall -q -j 0 /opt/ledger
 
 FROM python:3.13-slim
 COPY --from=build /opt/ledger /opt/ledger
