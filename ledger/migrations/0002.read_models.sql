@@ -34,8 +34,8 @@ CREATE TABLE payment_status (
     updated_at timestamptz NOT NULL,
     position bigint NOT NULL,
     ended_by text COLLATE "C",
-    contradicted boolean NOT NULL,
-    closed boolean NOT NULL,
+    contradicted boolean NOT NULL DEFAULT false,
+    closed boolean NOT NULL DEFAULT false,
     CONSTRAINT payment_status_pkey PRIMARY KEY (payment_id),
     CONSTRAINT payment_status_state CHECK (state IN ('new', 'processing', 'in_doubt', 'succeeded', 'failed')),
     CONSTRAINT payment_status_status CHECK (status IN ('new', 'processing', 'success', 'failed'))
