@@ -1,0 +1,2 @@
+-- name: unlisten
+UNLISTEN *

@@ -1,0 +1,31 @@
+-- name: lead
+-- Take the groups that nobody leads, or whose leader has not been heard of for as long as his lease, and renew the
+-- lease of one's own. The database's clock decides, so a projector with a wrong clock does no harm.
+UPDATE tracking
+   SET leader = %(leader)s, leader_until = clock_timestamp() + %(lease)s
+ WHERE leader = %(leader)s OR leader_until IS NULL OR leader_until < clock_timestamp()
+RETURNING name, position, stopped_at_position
+
+-- name: release
+UPDATE tracking SET leader = NULL, leader_until = NULL WHERE leader = %(leader)s
+
+-- name: lock
+-- The rows of the read models are read after this, and so as the last holder of the lock has left them.
+SELECT position FROM tracking WHERE name = %(name)s AND leader = %(leader)s FOR UPDATE
+
+-- name: move
+-- A compare-and-set: when it meets no row, somebody else has applied these events, and ours must not be committed.
+UPDATE tracking
+   SET position = %(to_position)s, leader_until = clock_timestamp() + %(lease)s, stopped_at_position = NULL,
+       stopped_because = NULL, updated_at = clock_timestamp()
+ WHERE name = %(name)s AND position = %(from_position)s AND leader = %(leader)s
+
+-- name: stop
+UPDATE tracking
+   SET stopped_at_position = %(position)s, stopped_because = %(because)s, updated_at = clock_timestamp()
+ WHERE name = %(name)s AND leader = %(leader)s
+
+-- name: go_on
+UPDATE tracking
+   SET stopped_at_position = NULL, stopped_because = NULL, updated_at = clock_timestamp()
+ WHERE name = %(name)s AND leader = %(leader)s
