@@ -355,3 +355,14 @@ def test_dotenv_is_looked_for_where_a_command_starts_and_then_in_the_checkout(
 
     (elsewhere / ".env").touch()
     assert find_dotenv(elsewhere) == elsewhere / ".env"
+
+
+def test_the_example_file_lists_every_setting_with_its_default() -> None:
+    """Copying .env.example to .env changes nothing, and no setting is missing from it."""
+    example = CHECKOUT / ".env.example"
+    names = {line.partition("=")[0].lower() for line in example.read_text("utf-8").splitlines() if "=" in line}
+    renamed = {"data_dir": "ledger_data_dir", "schema": "ledger_schema", "currency": "ledger_currency"}
+    fields = {renamed.get(field, field).replace("fee_percent", "transaction_fee") for field in Settings.__annotations__}
+
+    assert Settings.load({}, dotenv=example) == Settings.load({})
+    assert fields <= names
