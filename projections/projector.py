@@ -48,8 +48,8 @@ _SESSION: Final = {
     # A projector that hangs in a transaction must not keep the next one from going on: the server ends its session.
     "idle_in_transaction_session_timeout": "5s",
     "lock_timeout": "5s",
-    # Rows and tracking are lost together or not at all, and what is lost is made again from the log.
-    "synchronous_commit": "off",
+    # What a client has read is not to be unread after a crash, and durability is not for a session's settings to lose.
+    "synchronous_commit": "on",
     # All its reading and writing is by key. Without this, a plan made while a table was small could read all of it
     # long after it has grown.
     "enable_seqscan": "off",

@@ -46,8 +46,8 @@ _KEYS: Final = {
 }
 _SESSION: Final = {
     "lock_timeout": "10s",
-    # The copies are nobody's until the swap, which is durable, and all that was written before it with it.
-    "synchronous_commit": "off",
+    # Durability is not for a session's settings to lose.
+    "synchronous_commit": "on",
     # All reading and writing while the log is applied is by key (see the projector).
     "enable_seqscan": "off",
 }
