@@ -1,0 +1,96 @@
+"""The events as they are stored: topics, fields and versions that are never to change unnoticed."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from ledger.events import (
+    EVENT_BY_TOPIC,
+    AccountEvent,
+    AnyEvent,
+    Event,
+    PaymentEnded,
+    PaymentEvent,
+)
+
+EACH = pytest.mark.parametrize("topic", EVENT_BY_TOPIC)
+
+ENDED = ["payment_id", "account_id", "kind", "amount_minor", "fee_minor", "currency", "series", "ended_by"]
+ANSWERED = ["http_status", "error", "reference", "answer_digest", "elapsed_ms"]
+
+FIELDS = {
+    "account.opened": ["currency", "opening_minor", "idempotency"],
+    "account.funds_held": ["payment_id", "currency", "amount_minor"],
+    "account.hold_released": ["payment_id", "currency", "amount_minor"],
+    "account.credited": ["payment_id", "currency", "gross_minor", "fee_minor", "net_minor"],
+    "account.debited": ["payment_id", "currency", "gross_minor", "fee_minor", "total_minor", "held_minor"],
+    "payment.requested": [
+        "payment_id",
+        "account_id",
+        "kind",
+        "amount_minor",
+        "fee_minor",
+        "fee_rate_ppm",
+        "currency",
+        "idempotency",
+    ],
+    "payment.gateway_attempted": [
+        *("payment_id", "series", "attempt", "gateway_key", "outcome"),
+        *ANSWERED,
+        *("late", "retry_at", "inquire_at"),
+    ],
+    "payment.inquired": ["payment_id", "series", "gateway_key", "answer", *ANSWERED],
+    "payment.succeeded": [*ENDED, "reference"],
+    "payment.failed": [*ENDED, "reason"],
+    "payment.parked": ["payment_id", "series", "reason"],
+    "payment.requeued": [
+        *("payment_id", "account_id", "kind", "amount_minor", "fee_minor", "currency"),
+        *("series", "gateway_key", "why"),
+    ],
+    "payment.contradicted": ["payment_id", "series", "gateway_key", "http_status", "reference", "answer_digest"],
+    "payment.resolved": ["payment_id", "outcome", "why"],
+}
+"""What each event stores: to change a line here is to change its VERSION and to write an upcast."""
+
+
+def test_the_registry_holds_every_event_and_nothing_else() -> None:
+    """An event that is missing there could be written and never read again."""
+    leaves = {*get_args(AccountEvent), *get_args(PaymentEvent)}
+
+    assert leaves == set(EVENT_BY_TOPIC.values()) == set(get_args(AnyEvent))
+    assert all(topic == event_class.TOPIC for topic, event_class in EVENT_BY_TOPIC.items())
+    assert {PaymentEnded, *leaves} == {*Event.__subclasses__(), *PaymentEnded.__subclasses__()}
+
+
+def test_the_stored_fields_of_every_event_are_these() -> None:
+    """Version 1 of each; names are part of what is sealed and stored."""
+    assert {topic: sorted(fields) for topic, fields in FIELDS.items()} == {
+        topic: sorted(event_class.__struct_fields__) for topic, event_class in EVENT_BY_TOPIC.items()
+    }
+    assert {event_class.VERSION for event_class in EVENT_BY_TOPIC.values()} == {1}
+
+
+@EACH
+def test_money_is_whole_minor_units_with_its_currency_and_payment(topic: str) -> None:
+    """Whatever has an amount says in which currency, and all but an opening for which payment."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(EVENT_BY_TOPIC[topic])}
+    amounts = {name: kind for name, kind in fields.items() if name.endswith("_minor")}
+
+    assert not amounts or "currency" in fields
+    assert not amounts or "payment_id" in fields or topic == "account.opened"
+    assert float not in fields.values()
+    assert all("int" in str(kind) for kind in amounts.values())
+
+
+@EACH
+def test_every_event_of_a_payment_names_the_payment(topic: str) -> None:
+    """So that a reader of the log needs no stream name to know whose it is."""
+    if topic.startswith("payment."):
+        assert "payment_id" in EVENT_BY_TOPIC[topic].__struct_fields__
+
+
+@EACH
+def test_events_are_values_that_nobody_can_change(topic: str) -> None:
+    """What has happened stays as it was."""
+    assert EVENT_BY_TOPIC[topic].__struct_config__.frozen
