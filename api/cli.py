@@ -1,0 +1,383 @@
+"""The command line, `payment-ledger`: runs the service and its parts, and is the operator's tool.
+
+Tables for people, `--json` for machines. The exit code is 0 only when all is well: 1 says that it is not, 2 that the
+command or its settings are wrong and nothing was done. What a command needs is imported when it runs, because health
+checks start this program every few seconds.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+import msgspec
+import psycopg
+
+from api.databases import opened, place, prepare, wait_for
+from api.embedded_postgres import EmbeddedPostgres, NoDataDirectory
+from api.logs import configure_logs, mask
+from api.ports import CannotListen
+from ledger.database import Database
+from ledger.errors import LedgerError
+from ledger.migrate import check_schema, migrate
+from ledger.settings import Settings, SettingsError, find_dotenv
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+UNWELL: Final = 1
+WRONG: Final = 2
+
+_ORPHAN_SECONDS_MAX: Final = 8.0
+"""How long a part whose service was killed may take to stop by itself."""
+
+_COMMAND_WAIT_SECONDS: Final = 3.0
+_TEXT_CHARACTERS_MAX: Final = 500
+
+_json = msgspec.json.Encoder(decimal_format="number")
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+class _Commands(click.Group):
+    """A group that answers what its commands raise with a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, NoDataDirectory) as error:
+            _fail(str(error), WRONG)
+        except (LedgerError, CannotListen) as error:
+            _fail(str(error), UNWELL)
+        except psycopg.OperationalError as error:
+            _fail(f"The database cannot be reached, or was lost: {error}", UNWELL)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="payment-ledger")
+def main() -> None:
+    """Run the payment ledger and look after it.
+
+    Settings come from the environment and from .env. Without DATABASE_URL, a Postgres of our own serves.
+    """
+    # A stop from outside tidies up as a Ctrl-C does; the parts have handlers of their own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+# --- the service -----------------------------------------------------------------------------------------------------
+
+
+@main.command()
+def serve() -> None:
+    """Serve everything: API, worker, projector, demo gateway, and Postgres where there is none."""
+    from api.server import PartKeepsDying  # noqa: PLC0415 - only this command needs it
+    from api.server import serve as run  # noqa: PLC0415 - (as above)
+
+    settings = _settings("serve")
+    configure_logs(settings.log_level, part="serve")
+    try:
+        run(settings, lambda: _announce(settings))
+    except PartKeepsDying as dying:
+        _fail(str(dying), UNWELL)
+
+
+def _part_command(name: str, what: str) -> None:
+    @main.command(name, help=what)
+    @click.option("--until-eof", is_flag=True, help="Stop when standard input ends, as it does when `serve` is killed.")
+    def run(*, until_eof: bool) -> None:
+        from api.standalone import run_part  # noqa: PLC0415 - only these commands need it
+
+        settings = _settings(name)
+        configure_logs(settings.log_level, part=name)
+        if until_eof:
+            threading.Thread(target=_stop_at_eof, name="until-eof", daemon=True).start()
+        with opened(settings) as (database, postgres):
+            if name == "gateway":
+                wait_for(database)  # it keeps its book in a schema of its own
+            else:
+                prepare(settings, database)
+            run_part(name, settings, database, postgres=postgres)
+
+
+_part_command("api", "Serve the HTTP API alone.")
+_part_command("worker", "Drive payments through the gateway, alone.")
+_part_command("projector", "Keep the read models up to date, alone.")
+_part_command("gateway", "Serve the demo gateway alone.")
+
+
+@main.command("migrate")
+@_as_json
+def migrate_command(*, as_json: bool) -> None:
+    """Bring the database's schema up to date, once."""
+    settings = _settings("migrate")
+    configure_logs(settings.log_level, part="migrate")
+    with opened(settings, create=True) as (database, _):
+        wait_for(database)
+        applied = migrate(database)
+    if as_json:
+        _print_json({"applied": applied})
+    else:
+        click.echo(f"Applied {', '.join(applied)}." if applied else "Nothing to apply: the schema is up to date.")
+
+
+@main.command()
+@click.argument("part", type=click.Choice(["api", "worker", "projector", "gateway"]))
+@_as_json
+def ready(part: str, *, as_json: bool) -> None:
+    """Tell whether a part that runs on this machine is ready; for health checks."""
+    from api.readiness import HTTP_PARTS, answers, beats  # noqa: PLC0415 - only this command needs it
+
+    settings = _settings("ready")
+    if part in HTTP_PARTS:
+        is_ready = answers(part, settings)
+    elif settings.database_url is not None:
+        is_ready = beats(part, Database(settings.database_url, settings.schema))
+    else:
+        # What is not running is not started only to find that nobody uses it.
+        postgres = EmbeddedPostgres(settings.data_dir)
+        with postgres if postgres.is_running() else nullcontext() as url:
+            is_ready = url is not None and beats(part, Database(url, settings.schema))
+    if as_json:
+        _print_json({"part": part, "ready": is_ready})
+    elif not is_ready:
+        click.echo(f"The {part} is not ready.", err=True)
+    sys.exit(0 if is_ready else UNWELL)
+
+
+# --- the operator ----------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@_as_json
+def status(*, as_json: bool) -> None:
+    """Show how the whole service is. The exit code is 1 when something needs an operator."""
+    from api.operations import read_status  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("status") as (_, database):
+        seen = read_status(database)
+    if as_json:
+        _print_json(seen)
+    else:
+        from api.tables import print_status  # noqa: PLC0415 - machines do without
+
+        print_status(seen)
+    sys.exit(0 if seen.ok else UNWELL)
+
+
+@main.group(cls=_Commands)
+def dlq() -> None:
+    """Look at dead letters, and decide about them."""
+
+
+@dlq.command("list")
+@click.option("--state", type=click.Choice(["failed", "in_doubt", "reconcile"]), help="Only letters of this state.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--offset", type=click.IntRange(0), default=0)
+@_as_json
+def dlq_list(*, state: Any, limit: int, offset: int, as_json: bool) -> None:  # noqa: ANN401 - one of the choices
+    """List dead letters, newest first."""
+    from api.operations import list_letters  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("dlq") as (_, database):
+        letters = list_letters(database, state=state, limit=limit, offset=offset)
+    if as_json:
+        _print_json(letters)
+    else:
+        from api.tables import print_letters  # noqa: PLC0415 - machines do without
+
+        print_letters(letters)
+
+
+_payment_id = click.argument("payment_id", type=click.IntRange(1, 2**53 - 1))
+
+
+@dlq.command("show")
+@_payment_id
+@_as_json
+def dlq_show(payment_id: int, *, as_json: bool) -> None:
+    """Show all that has happened to a payment."""
+    from api.operations import show_letter  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("dlq") as (_, database):
+        shown = show_letter(database, payment_id)
+    if as_json:
+        _print_json(shown)
+    else:
+        from api.tables import print_history  # noqa: PLC0415 - machines do without
+
+        print_history(shown)
+
+
+def _text(_: click.Context, __: click.Parameter, value: str) -> str:
+    text = value.strip()
+    if not text or len(text) > _TEXT_CHARACTERS_MAX or not text.isprintable():
+        raise click.BadParameter(f"has to be 1 to {_TEXT_CHARACTERS_MAX} printable characters")
+    return text
+
+
+def _decision(command: FunctionT) -> FunctionT:
+    for option, what in (("--by", "Who decides."), ("--why", "Why; it is recorded with the payment.")):
+        command = click.option(option, required=True, callback=_text, help=what)(command)
+    return command
+
+
+@dlq.command("requeue")
+@_payment_id
+@_decision
+@_as_json
+def dlq_requeue(payment_id: int, *, why: str, by: str, as_json: bool) -> None:
+    """Send a payment that failed at the gateway there again."""
+    from api.operations import requeue  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("dlq") as (settings, database):
+        standing = requeue(settings, database, payment_id, why=why, by=by)
+    _print_standing(standing.payment_id, standing.state, as_json=as_json)
+
+
+@dlq.command("resolve")
+@_payment_id
+@click.option("--outcome", type=click.Choice(["success", "failed"]), required=True, help="What became of the payment.")
+@_decision
+@_as_json
+def dlq_resolve(payment_id: int, *, outcome: Any, why: str, by: str, as_json: bool) -> None:  # noqa: ANN401 - a choice
+    """Close a dead letter with an outcome that is known from elsewhere."""
+    from api.operations import resolve  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("dlq") as (_, database):
+        standing = resolve(database, payment_id, outcome=outcome, why=why, by=by)
+    _print_standing(standing.payment_id, standing.state, as_json=as_json)
+
+
+@main.command()
+@click.option("--check-only", is_flag=True, help="Compare the read models with the log, and change nothing.")
+@_as_json
+def rebuild(*, check_only: bool, as_json: bool) -> None:
+    """Make the read models anew from the log, beside the live ones, and swap them in."""
+    from projections.rebuild import rebuild as run  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("rebuild") as (_, database), _progress() as progress:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage)
+            progress.update(tasks[stage], completed=done, total=max(total, 1))
+
+        rebuilt = run(database, check_only=check_only, progress=on_progress)
+    if as_json:
+        _print_json(rebuilt)
+    else:
+        from api.tables import print_rebuilding  # noqa: PLC0415 - machines do without
+
+        print_rebuilding(rebuilt)
+    sys.exit(0 if rebuilt.clean else UNWELL)
+
+
+@main.group(cls=_Commands)
+def audit() -> None:
+    """Prove that the log is whole and unchanged."""
+
+
+@audit.command("verify")
+@_as_json
+def audit_verify(*, as_json: bool) -> None:
+    """Recompute every seal. The exit code is 1 when one does not fit."""
+    from ledger.audit import verify_seals  # noqa: PLC0415 - only this command needs it
+
+    with _ledger("audit") as (_, database), _progress() as progress:
+        task = progress.add_task("seals")
+        report = verify_seals(
+            database, on_progress=lambda done, total: progress.update(task, completed=done, total=max(total, 1))
+        )
+    if as_json:
+        _print_json(report)
+    else:
+        from api.tables import print_audit  # noqa: PLC0415 - machines do without
+
+        print_audit(report)
+    sys.exit(0 if report.ok else UNWELL)
+
+
+# --- what commands share ---------------------------------------------------------------------------------------------
+
+
+def _settings(command: str) -> Settings:
+    return Settings.load(os.environ, dotenv=find_dotenv(Path.cwd()), command=command)
+
+
+@contextmanager
+def _ledger(command: str) -> Iterator[tuple[Settings, Database]]:
+    """Give a ledger that exists and has the form that this program needs, and do not wait long for it."""
+    settings = _settings(command)
+    configure_logs("error", part=command)
+    with opened(settings) as (database, _):
+        try:
+            wait_for(database, seconds=_COMMAND_WAIT_SECONDS)
+        except psycopg.OperationalError as error:
+            _fail(f"The database at {place(database)} cannot be reached: {error}", UNWELL)
+        check_schema(database)
+        yield settings, database
+
+
+def _progress() -> "Progress":
+    from rich.console import Console  # noqa: PLC0415 - only long commands need it
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _announce(settings: Settings) -> None:
+    from api.readiness import api_url  # noqa: PLC0415 - only `serve` needs it
+
+    url = api_url(settings)
+    lines = [
+        "The payment ledger is ready.",
+        f"  API       {url}/api/v1",
+        f"  docs      {url}/docs",
+        f"  health    {url}/api/v1/health",
+    ]
+    if settings.demo_gateway:
+        lines.append(f"  gateway   {settings.demo_gateway_url} (a demo; PAYMENT_GATEWAY_URL names a real one)")
+    with suppress(OSError):  # a reader who has gone does not end the service
+        click.echo("\n".join(lines))
+
+
+def _print_standing(payment_id: int, state: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({"payment_id": payment_id, "state": state})
+    else:
+        click.echo(f"Payment {payment_id} is now {state}.")
+
+
+def _print_json(content: object) -> None:
+    click.echo(_json.encode(content))
+
+
+def _fail(sentence: str, code: int) -> None:
+    click.echo(mask(sentence), err=True)
+    sys.exit(code)
+
+
+def _stop_at_eof() -> None:
+    """Stop this process as a SIGTERM does when standard input ends, and by force when that takes too long."""
+    with suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_ORPHAN_SECONDS_MAX)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

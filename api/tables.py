@@ -1,0 +1,99 @@
+"""What the command line shows to people: tables, and what is wrong in red."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from api.dead_letters import DeadLetterView
+from api.operations import LetterHistory, StatusView
+from api.readiness import FRESH
+from ledger.audit import AuditReport
+from projections.rebuild import Rebuilding
+
+
+def print_status(seen: StatusView) -> None:
+    """Show how the service is."""
+    console = Console()
+    pulse = seen.pulse
+    parts = _table("part", "instance", "last heartbeat")
+    for part in pulse.parts:
+        alive = part.seen_seconds_ago < FRESH.total_seconds()
+        parts.add_row(part.part, part.instance, f"{'' if alive else '[red]'}{part.seen_seconds_ago:.1f} s ago")
+    models = _table("read models", "position", "behind", "stopped")
+    for model in pulse.read_models:
+        stopped = "" if model.stopped_at_position is None else f"[red]at {model.stopped_at_position}"
+        models.add_row(model.name, str(model.position), str(model.lag), stopped)
+    queue = _table("gateway queue", "")
+    queue.add_row("waiting", str(pulse.gateway_queue.waiting))
+    queue.add_row("first is due since", f"{pulse.gateway_queue.oldest_due_seconds:.1f} s")
+    letters = _table("dead letters", "")
+    for state, count in pulse.dead_letters.items():
+        letters.add_row(state, str(count))
+    console.print(f"The log's last position is {pulse.position}.", parts, models, queue, letters, sep="\n")
+    for sentence in seen.wrong:
+        console.print(f"[red]{escape(sentence)}")
+
+
+def print_letters(letters: Sequence[DeadLetterView]) -> None:
+    """Show dead letters."""
+    if not letters:
+        Console().print("No dead letters.")
+        return
+    table = _table("payment", "user", "type", "amount", "fee", "state", "error", "attempts", "since")
+    for letter in letters:
+        table.add_row(*_cells(letter))
+    Console().print(table)
+
+
+def print_history(shown: LetterHistory) -> None:
+    """Show a payment's history."""
+    if shown.letter is None:
+        Console().print("No dead letter: nobody has to decide about this payment.")
+    else:
+        print_letters([shown.letter])
+    table = _table("position", "at", "event", "by", "what")
+    for event in shown.events:
+        what = ", ".join(f"{name}={value}" for name, value in event.data.items() if value is not None)
+        table.add_row(str(event.position), str(event.at), event.topic, escape(event.by or ""), escape(what))
+    Console().print(table)
+
+
+def print_rebuilding(rebuilt: Rebuilding) -> None:
+    """Show what a rebuild did, and where the live read models differed."""
+    console = Console()
+    table = _table("table", "differing", "missing", "surplus")
+    for difference in rebuilt.differences:
+        counts = (difference.differing, difference.missing, difference.surplus)
+        table.add_row(difference.table, *(f"{'[red]' if count else ''}{count}" for count in counts))
+    console.print(table)
+    for difference in rebuilt.differences:
+        for example in difference.examples:
+            console.print(f"{difference.table}: live {example.live}, rebuilt {example.rebuilt}", markup=False)
+    done = "swapped in" if rebuilt.swapped else "compared; nothing was changed"
+    console.print(f"Read models of position {rebuilt.position}, {done}.")
+
+
+def print_audit(report: AuditReport) -> None:
+    """Show what an audit found."""
+    console = Console()
+    for error in report.errors:
+        console.print(f"[red]position {error.position}: {escape(error.what)}")
+    verdict = "[green]All seals fit" if report.ok else "[red]The log is not what was written"
+    console.print(f"{verdict}[/]: {report.events} events up to position {report.position}.")
+    console.print(f"digest {report.digest}", soft_wrap=True)
+
+
+def _cells(letter: DeadLetterView) -> list[str]:
+    facts: list[Any] = [letter.payment_id, letter.user_id, letter.payment_type, f"{letter.amount} {letter.currency}"]
+    facts += [letter.commission, letter.state, letter.error, letter.attempts, letter.created_at]
+    return [escape(str(fact)) for fact in facts]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
