@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_the_originals_client_works_unchanged(tmp_path: Path) -> None:
     """The scenario of the original service, word for word, and what it did with refusals and declines."""
-    with serving(tmp_path, DEMO_GATEWAY_ERROR_RATE="0.2", DEMO_GATEWAY_TIMEOUT_RATE="0.1") as service:
-        client = Client(service.url)
+    with (
+        serving(tmp_path, DEMO_GATEWAY_ERROR_RATE="0.2", DEMO_GATEWAY_TIMEOUT_RATE="0.1") as service,
+        Client(service.url) as client,
+    ):
         key = "123e4567-e89b-12d3-a456-426614174000"
 
         user = client.post("/users/", {"balance": 1000})
@@ -54,28 +57,29 @@ def test_the_originals_client_works_unchanged(tmp_path: Path) -> None:
 
 def test_one_key_sent_fifty_times_at_once_makes_one_payment(tmp_path: Path) -> None:
     """Fifty equal answers, byte for byte."""
-    with serving(tmp_path) as service, ThreadPoolExecutor(50) as pool:
-        Client(service.url).post("/users/", {"balance": 1000})
 
-        answers = list(
-            pool.map(
-                lambda _: Client(service.url).post("/payments/withdraw", {"user_id": 1, "amount": 50}, key="once"),
-                range(50),
-            )
-        )
+    def ask(client: Client) -> httpx.Response:
+        return client.post("/payments/withdraw", {"user_id": 1, "amount": 50}, key="once")
 
+    with serving(tmp_path) as service, ThreadPoolExecutor(50) as pool, ExitStack() as stack:
+        clients = [stack.enter_context(Client(service.url)) for _ in range(50)]
+        clients[0].post("/users/", {"balance": 1000})
+
+        answers = list(pool.map(ask, clients))
+
+        clients[0].settled([answers[0].json()["payment_id"]])
         assert {answer.status_code for answer in answers} == {202}
         assert len({answer.content for answer in answers}) == 1
-        assert len(Client(service.url).pages("/payments")) == 1
+        assert len(clients[0].pages("/payments")) == 1
 
 
 def test_many_clients_and_a_bad_gateway_leave_the_books_right(tmp_path: Path) -> None:
     """500 mixed payments from 16 clients, with 25 % errors and 10 % time-outs."""
-    with serving(tmp_path) as service:
-        openings = open_users(Client(service.url), 20)
+    with serving(tmp_path) as service, Client(service.url) as client:
+        openings = open_users(client, 20)
 
         payment_ids = pay(service.url, users=20, payments=500)
-        Client(service.url).settled(payment_ids)
+        client.settled(payment_ids)
 
         check_books(service, openings, payment_ids)
 
@@ -84,7 +88,8 @@ def test_a_power_cut_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> 
     """Every process is killed at once, Postgres too; what was answered 202 is there after the next start and ends."""
     service = Service(tmp_path)
     service.start()
-    openings = open_users(Client(service.url), 20)
+    with Client(service.url) as client:
+        openings = open_users(client, 20)
     accepted: list[int] = []
     paying = threading.Thread(
         target=pay, args=(service.url,), kwargs={"users": 20, "payments": 2000, "accepted": accepted}
@@ -96,10 +101,10 @@ def test_a_power_cut_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> 
     paying.join()
 
     service.start()
-    client = Client(service.url)
-    client.settled(accepted)
-    everything = [payment["payment_id"] for payment in client.pages("/payments", limit=500)]
-    client.settled(everything)
+    with Client(service.url) as client:
+        client.settled(accepted)
+        everything = [payment["payment_id"] for payment in client.pages("/payments", limit=500)]
+        client.settled(everything)
 
     assert set(accepted) <= set(everything)
     check_books(service, openings, everything)
@@ -121,7 +126,10 @@ def pay(url: str, *, users: int, payments: int, accepted: list[int] | None = Non
     made: list[int] = accepted if accepted is not None else []
 
     def send(seed: int) -> None:
-        client, dice = Client(url), random.Random(seed)
+        with Client(url) as client:
+            send_all(client, seed, random.Random(seed))
+
+    def send_all(client: Client, seed: int, dice: random.Random) -> None:
         for n in range(payments // CLIENTS + (seed < payments % CLIENTS)):
             amount = f"{dice.randint(1, 6000) / 100:.2f}"
             kind, field = dice.choice([("deposit", "deposit"), ("withdraw", "amount")])
@@ -142,7 +150,13 @@ def pay(url: str, *, users: int, payments: int, accepted: list[int] | None = Non
 
 def check_books(service: Service, openings: dict[int, Decimal], payment_ids: Sequence[int]) -> None:
     """Hold the ledger against itself and against the gateway's own record, to the cent."""
-    client = Client(service.url)
+    with Client(service.url) as client:
+        check_books_of(client, openings, payment_ids)
+    proof = service.run("audit", "verify", "--json")
+    assert proof.returncode == 0, proof.stdout + proof.stderr
+
+
+def check_books_of(client: Client, openings: dict[int, Decimal], payment_ids: Sequence[int]) -> None:
     payments = client.pages("/payments", limit=500)
     succeeded = [payment for payment in payments if payment["status"] == "success"]
     expected = dict(openings)
@@ -162,8 +176,6 @@ def check_books(service: Service, openings: dict[int, Decimal], payment_ids: Seq
     assert money_by_payment(effects) == money_by_payment(succeeded)
     books = client.get("/audit/trial-balance")
     assert books["balanced"]
-    proof = service.run("audit", "verify", "--json")
-    assert proof.returncode == 0, proof.stdout + proof.stderr
 
 
 def money_by_payment(rows: Sequence[Any]) -> dict[int, tuple[str, Decimal, Decimal]]:
