@@ -25,6 +25,7 @@ QUICK_GATEWAY = {
     "GATEWAY_BACKOFF_MAX_SECONDS": "0.2",
     "GATEWAY_BACKOFF_JITTER_SECONDS": "0.05",
     "GATEWAY_SETTLE_SECONDS": "0.2",
+    "WORKER_PROCESSING_TIMEOUT_SECONDS": "3",
 }
 """Settings by which a payment that meets errors and time-outs ends within seconds."""
 
@@ -35,6 +36,13 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def is_ready(url: str) -> bool:
+    """Ask an API whether it can serve."""
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{url}/readyz", timeout=5, verify=_NO_TLS).status_code == httpx.codes.OK
+    return False
 
 
 class Service:
@@ -73,9 +81,7 @@ class Service:
         return time.monotonic() - started
 
     def is_ready(self) -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK
-        return False
+        return is_ready(self.url)
 
     def stop(self) -> float:
         """Ask it to stop and wait for it; how long that took, in seconds."""
@@ -115,6 +121,19 @@ class Service:
                 victim.kill()
         self._process.wait()
         psutil.wait_procs(victims, timeout=10)
+
+    @contextmanager
+    def another(self, part: str, **settings: str) -> Iterator[None]:
+        """Run one more process of a part beside it, on the same database."""
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                self.command(part), cwd=self.directory, env=self.environment | settings, stdout=log, stderr=log
+            )
+        try:
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0, self._log.read_text()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command of ours beside it."""

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.services import Client, Service, serving
+from tests.services import Client, Service, free_port, is_ready, serving
 
 CLIENTS = 16
 FEE = Decimal("0.02")
@@ -111,6 +111,70 @@ def test_a_power_cut_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> 
     service.stop()
 
 
+def test_two_of_every_part_work_as_one(tmp_path: Path) -> None:
+    """Two APIs, workers and projectors on one database: no conflicts, and the same result."""
+    port = free_port()
+    with (
+        serving(tmp_path) as service,
+        service.another("api", PORT=str(port)),
+        service.another("worker"),
+        service.another("projector"),
+        Client(service.url) as client,
+        Client(f"http://127.0.0.1:{port}") as other,
+    ):
+        while not is_ready(f"http://127.0.0.1:{port}"):
+            time.sleep(0.05)
+        openings = open_users(client, 20)
+
+        alternating = [
+            one.post("/payments/deposit", {"user_id": 1, "deposit": 1}, key=f"{n}")
+            for n, one in enumerate([client, other] * 25)
+        ]
+        replayed = other.post("/payments/deposit", {"user_id": 1, "deposit": 1}, key="0")
+        with ThreadPoolExecutor(2) as pool:
+            paying = [
+                pool.submit(pay, url, users=20, payments=250, name=url)
+                for url in (service.url, f"http://127.0.0.1:{port}")
+            ]
+            payment_ids = [payment_id for future in paying for payment_id in future.result()]
+        payment_ids += [answer.json()["payment_id"] for answer in alternating]
+        client.settled(payment_ids)
+
+        assert {answer.status_code for answer in alternating} == {202}
+        assert replayed.content == alternating[0].content
+        check_books(service, openings, payment_ids)
+
+
+@pytest.mark.slow
+def test_ten_thousand_payments_to_one_account_keep_a_right_running_balance(tmp_path: Path) -> None:
+    """Each settled entry follows from the one before it."""
+    quiet = {"DEMO_GATEWAY_ERROR_RATE": "0", "DEMO_GATEWAY_TIMEOUT_RATE": "0", "GATEWAY_TIMEOUT_SECONDS": "10"}
+    with (
+        serving(tmp_path, **quiet, WORKER_PROCESSING_TIMEOUT_SECONDS="30") as service,
+        Client(service.url) as client,
+    ):
+        client.post("/users/", {"balance": 1_000_000})
+        wishes = [
+            {"type": "withdraw" if n % 3 == 0 else "deposit", "user_id": 1, "amount": f"{n % 97 + 1}.{n % 100:02}"}
+            for n in range(10_000)
+        ]
+        payment_ids: list[int] = []
+        for start in range(0, len(wishes), 1000):
+            answer = client.post("/payments/batch", {"payments": wishes[start : start + 1000]})
+            payment_ids += [result["payment_id"] for result in answer.json()["results"]]
+
+        settled = client.settled(payment_ids)
+        entries = client.pages("/users/1/statement", limit=500)
+
+        assert {payment["status"] for payment in settled.values()} == {"success"}
+        assert len(entries) == 10_001
+        balance = Decimal(0)
+        for entry in entries:
+            balance += Decimal(str(entry["amount"]))
+            assert Decimal(str(entry["balance_after"])) == balance
+        assert Decimal(str(client.get("/users/1")["balance"])) == balance
+
+
 def open_users(client: Client, count: int) -> dict[int, Decimal]:
     openings = {}
     for n in range(count):
@@ -121,7 +185,7 @@ def open_users(client: Client, count: int) -> dict[int, Decimal]:
     return openings
 
 
-def pay(url: str, *, users: int, payments: int, accepted: list[int] | None = None) -> list[int]:
+def pay(url: str, *, users: int, payments: int, accepted: list[int] | None = None, name: str = "") -> list[int]:
     """Send mixed payments from many clients at once, until they are sent or the service is gone; those answered."""
     made: list[int] = accepted if accepted is not None else []
 
@@ -135,7 +199,7 @@ def pay(url: str, *, users: int, payments: int, accepted: list[int] | None = Non
             kind, field = dice.choice([("deposit", "deposit"), ("withdraw", "amount")])
             body = {"user_id": dice.randint(1, users), field: amount}
             try:
-                answer = client.post(f"/payments/{kind}", body, key=f"{seed}-{n}")
+                answer = client.post(f"/payments/{kind}", body, key=f"{name}-{seed}-{n}")
             except httpx.TransportError:
                 return
             if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
