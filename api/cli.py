@@ -19,13 +19,10 @@ import click
 import msgspec
 import psycopg
 
-from api.databases import opened, place, prepare, wait_for
 from api.embedded_postgres import EmbeddedPostgres, NoDataDirectory
-from api.logs import configure_logs, mask
 from api.ports import CannotListen
 from ledger.database import Database
 from ledger.errors import LedgerError
-from ledger.migrate import check_schema, migrate
 from ledger.settings import Settings, SettingsError, find_dotenv
 
 if TYPE_CHECKING:
@@ -83,7 +80,7 @@ def serve() -> None:
     from api.server import serve as run  # noqa: PLC0415 - (as above)
 
     settings = _settings("serve")
-    configure_logs(settings.log_level, part="serve")
+    _log_as("serve", settings.log_level)
     try:
         run(settings, lambda: _announce(settings))
     except PartKeepsDying as dying:
@@ -94,10 +91,11 @@ def _part_command(name: str, what: str) -> None:
     @main.command(name, help=what)
     @click.option("--until-eof", is_flag=True, help="Stop when standard input ends, as it does when `serve` is killed.")
     def run(*, until_eof: bool) -> None:
-        from api.standalone import run_part  # noqa: PLC0415 - only these commands need it
+        from api.databases import opened, prepare, wait_for  # noqa: PLC0415 - only these commands need it
+        from api.standalone import run_part  # noqa: PLC0415 - (as above)
 
         settings = _settings(name)
-        configure_logs(settings.log_level, part=name)
+        _log_as(name, settings.log_level)
         if until_eof:
             threading.Thread(target=_stop_at_eof, name="until-eof", daemon=True).start()
         with opened(settings) as (database, postgres):
@@ -118,8 +116,11 @@ _part_command("gateway", "Serve the demo gateway alone.")
 @_as_json
 def migrate_command(*, as_json: bool) -> None:
     """Bring the database's schema up to date, once."""
+    from api.databases import opened, wait_for  # noqa: PLC0415 - only these commands need it
+    from ledger.migrate import migrate  # noqa: PLC0415 - (as above)
+
     settings = _settings("migrate")
-    configure_logs(settings.log_level, part="migrate")
+    _log_as("migrate", settings.log_level)
     with opened(settings, create=True) as (database, _):
         wait_for(database)
         applied = migrate(database)
@@ -314,11 +315,20 @@ def _settings(command: str) -> Settings:
     return Settings.load(os.environ, dotenv=find_dotenv(Path.cwd()), command=command)
 
 
+def _log_as(part: str, level: str) -> None:
+    from api.logs import configure_logs  # noqa: PLC0415 - a health check has nothing to log
+
+    configure_logs(level, part=part)
+
+
 @contextmanager
 def _ledger(command: str) -> Iterator[tuple[Settings, Database]]:
     """Give a ledger that exists and has the form that this program needs, and do not wait long for it."""
+    from api.databases import opened, place, wait_for  # noqa: PLC0415 - only these commands need it
+    from ledger.migrate import check_schema  # noqa: PLC0415 - (as above)
+
     settings = _settings(command)
-    configure_logs("error", part=command)
+    _log_as(command, "error")
     with opened(settings) as (database, _):
         try:
             wait_for(database, seconds=_COMMAND_WAIT_SECONDS)
@@ -365,6 +375,8 @@ def _print_json(content: object) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
+    from api.logs import mask  # noqa: PLC0415 - a health check has nothing to log
+
     click.echo(mask(sentence), err=True)
     sys.exit(code)
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from api.dead_letters import DeadLetterView
 from api.operations import LetterHistory, StatusView
 from api.readiness import FRESH
+from api.times import Timestamp
 from ledger.audit import AuditReport
 from projections.rebuild import Rebuilding
 
@@ -54,11 +55,13 @@ def print_history(shown: LetterHistory) -> None:
         Console().print("No dead letter: nobody has to decide about this payment.")
     else:
         print_letters([shown.letter])
-    table = _table("position", "at", "event", "by", "what")
     for event in shown.events:
-        what = ", ".join(f"{name}={value}" for name, value in event.data.items() if value is not None)
-        table.add_row(str(event.position), str(event.at), event.topic, escape(event.by or ""), escape(what))
-    Console().print(table)
+        by = f" by {event.by}" if event.by else ""
+        line = f"\n[bold]{event.topic}[/] at {_second(event.at)}, position {event.position}{escape(by)}"
+        Console().print(line, soft_wrap=True)
+        for name, value in event.data.items():
+            if value is not None:
+                Console().print(f"  {name}: {value}", markup=False, soft_wrap=True)
 
 
 def print_rebuilding(rebuilt: Rebuilding) -> None:
@@ -88,8 +91,12 @@ def print_audit(report: AuditReport) -> None:
 
 def _cells(letter: DeadLetterView) -> list[str]:
     facts: list[Any] = [letter.payment_id, letter.user_id, letter.payment_type, f"{letter.amount} {letter.currency}"]
-    facts += [letter.commission, letter.state, letter.error, letter.attempts, letter.created_at]
+    facts += [letter.commission, letter.state, letter.error, letter.attempts, _second(letter.created_at)]
     return [escape(str(fact)) for fact in facts]
+
+
+def _second(at: Timestamp) -> str:
+    return str(at)[:19].replace("T", " ")
 
 
 def _table(*columns: str) -> Table:
