@@ -24,6 +24,7 @@ from api.ports import CannotListen
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.settings import Settings, SettingsError, find_dotenv
+from ledger.version import VERSION
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -57,7 +58,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="payment-ledger")
+@click.version_option(VERSION, prog_name="payment-ledger")
 def main() -> None:
     """Run the payment ledger and look after it.
 

@@ -7,7 +7,6 @@ requests and answers with it show.
 from collections.abc import Iterator
 from decimal import Decimal
 from http import HTTPStatus
-from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
@@ -23,11 +22,11 @@ from litestar.typing import FieldDefinition
 from msgspec import Raw, Struct
 
 from api.answers import Answer
+from ledger.version import VERSION
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
 
-DISTRIBUTION: Final = "payment-ledger"
 
 _STATIC: Final = files("api").joinpath("static")
 _MEDIA_TYPES: Final = {
@@ -111,7 +110,7 @@ def openapi_config(title: str) -> OpenAPIConfig:
     """Configure the documentation, to be served at /docs."""
     return OpenAPIConfig(
         title=title,
-        version=version(DISTRIBUTION),
+        version=VERSION,
         description=_DESCRIPTION.strip(),
         license=License(name="MIT", identifier="MIT"),
         use_handler_docstrings=True,
