@@ -1,13 +1,19 @@
 -- name: lead
 -- Take the groups that nobody leads, or whose leader has not been heard of for as long as his lease, and renew the
--- lease of one's own. The database's clock decides, so a projector with a wrong clock does no harm.
+-- lease of one's own. The database's clock decides, so a projector with a wrong clock does no harm. The rows are locked
+-- in the order of their names, as everywhere, so that two who do this at once cannot wait for each other.
 UPDATE tracking
    SET leader = %(leader)s, leader_until = clock_timestamp() + %(lease)s
- WHERE leader = %(leader)s OR leader_until IS NULL OR leader_until < clock_timestamp()
+ WHERE name IN (
+           SELECT name FROM tracking
+            WHERE leader = %(leader)s OR leader_until IS NULL OR leader_until < clock_timestamp()
+            ORDER BY name FOR UPDATE)
 RETURNING name, position, stopped_at_position
 
 -- name: release
-UPDATE tracking SET leader = NULL, leader_until = NULL WHERE leader = %(leader)s
+UPDATE tracking
+   SET leader = NULL, leader_until = NULL
+ WHERE name IN (SELECT name FROM tracking WHERE leader = %(leader)s ORDER BY name FOR UPDATE)
 
 -- name: lock
 -- The rows of the read models are read after this, and so as the last holder of the lock has left them.

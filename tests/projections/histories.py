@@ -4,7 +4,7 @@ A history is made by deciding commands, the likely and the unlikely, late answer
 one after the other on books in memory. So everything that the rules allow can come up, and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -170,13 +170,15 @@ def append_rows(connection: Connection[Any], rows: Sequence[Row]) -> None:
         appending.check()
 
 
-def fold_payments(events: Sequence[Placed]) -> dict[int, Payment]:
-    """Fold the payments of a log by the ledger's own rules."""
+def fold_payments(events: Sequence[Placed], before: Mapping[int, Payment] | None = None) -> dict[int, Payment]:
+    """Fold the payments that events are about by the ledger's own rules, from what they were before."""
+    before = before or {}
     payments: dict[int, Payment] = {}
     for _, recorded in events:
         if recorded.originator_id.startswith("payment-"):
             payment_id = int(recorded.originator_id.removeprefix("payment-"))
-            payments[payment_id] = ledger.payment.evolve(payments.get(payment_id), _any(recorded))
+            known = payments.get(payment_id) or before.get(payment_id)
+            payments[payment_id] = ledger.payment.evolve(known, _any(recorded))
     return payments
 
 

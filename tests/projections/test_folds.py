@@ -2,14 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ledger.events import GatewayAttempted, PaymentRequested
+from ledger.payment import Payment
 from projections import account_balance, counters, dead_letter, journal, payment_status
 from projections.account_balance import AccountBalance
 from projections.dead_letter import CONTRADICTED, Letter
@@ -18,6 +20,9 @@ from projections.journal import Entry
 from projections.page import Placed
 from projections.payment_status import PaymentStatus
 from tests.projections.histories import History, cuts, fold_accounts, fold_payments, histories
+
+unhurried: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long an example takes says more about what else the machine does."""
 
 
 class Tables(Struct):
@@ -54,6 +59,7 @@ def tables_of(*pages: Sequence[Placed]) -> Tables:
 # --- properties ------------------------------------------------------------------------------------------------------
 
 
+@unhurried
 @given(st.data(), histories())
 def test_a_history_gives_the_same_rows_however_it_is_cut_into_pages(data: st.DataObject, history: History) -> None:
     """Cutting between any two events, those of one decision too, changes nothing."""
@@ -64,6 +70,7 @@ def test_a_history_gives_the_same_rows_however_it_is_cut_into_pages(data: st.Dat
     assert tables_of(history.events) == in_pages
 
 
+@unhurried
 @given(histories())
 def test_accounts_are_what_the_ledger_holds_them_for(history: History) -> None:
     """A row of account_balance is the account, folded by the ledger's own rules."""
@@ -75,6 +82,7 @@ def test_accounts_are_what_the_ledger_holds_them_for(history: History) -> None:
     assert {key: (a.posted_minor, a.held_minor, a.version) for key, a in accounts.items()} == rows
 
 
+@unhurried
 @given(histories())
 def test_payments_are_what_the_ledger_holds_them_for(history: History) -> None:
     """A row of payment_status has the state, the flags and the figures of the payment."""
@@ -95,6 +103,7 @@ def test_payments_are_what_the_ledger_holds_them_for(history: History) -> None:
     }
 
 
+@unhurried
 @given(histories())
 def test_attempts_count_all_calls_of_all_series(history: History) -> None:
     """A late answer is no further attempt, and a new series goes on counting."""
@@ -109,22 +118,26 @@ def test_attempts_count_all_calls_of_all_series(history: History) -> None:
     assert {key: attempts[key] for key in tables.payments} == {k: r.attempts for k, r in tables.payments.items()}
 
 
+@unhurried
 @given(histories())
 def test_letters_are_exactly_those_of_the_payments(history: History) -> None:
     """There is a row for each payment that is a letter by its own rule, placed where it became one in that state."""
     tables = tables_of(history.events)
 
+    payments: dict[int, Payment] = {}
     expected: dict[int, tuple[str, int]] = {}
-    for count in range(1, len(history.events) + 1):
-        for key, payment in fold_payments(history.events[:count]).items():
+    for position, recorded in history.events:
+        for key, payment in fold_payments([(position, recorded)], payments).items():
             if payment.letter is None:
                 expected.pop(key, None)
             elif expected.get(key, ("", 0))[0] != payment.letter:
-                expected[key] = (payment.letter, count)
+                expected[key] = (payment.letter, position)
+            payments[key] = payment
 
     assert expected == {key: (letter.state, letter.position) for key, letter in tables.letters.items()}
 
 
+@unhurried
 @given(histories())
 def test_the_books_balance(history: History) -> None:
     """Each entry and all of them together sum to zero, and each balance goes on from the one before."""
@@ -142,6 +155,7 @@ def test_the_books_balance(history: History) -> None:
     assert dict(balances) == {key: row.posted_minor for key, row in tables.accounts.items()}
 
 
+@unhurried
 @given(histories())
 def test_every_attempt_counts_for_exactly_one_answer_of_the_gateway(history: History) -> None:
     """The four counters of the gateway sum up to the attempts, and the states to the ends less what was requeued."""
@@ -155,6 +169,7 @@ def test_every_attempt_counts_for_exactly_one_answer_of_the_gateway(history: His
     assert set(counted) <= set(counters.NAMES)
 
 
+@unhurried
 @given(histories())
 def test_counters_never_go_down(history: History) -> None:
     """Each event only adds."""
@@ -177,7 +192,7 @@ def shown(history: History, payment_id: int) -> dict[str, Any]:
     }
 
 
-def payment(
+def as_read(
     state: str, status: str, *, attempts: int = 0, last_error: str | None = None, retry_in: float | None = None
 ) -> dict[str, Any]:
     """What the client is to read of it."""
@@ -191,71 +206,71 @@ def payment(
 
 
 WAYS: list[tuple[str, list[tuple[Any, ...]], dict[str, Any]]] = [
-    ("just requested", [], payment("new", "new")),
+    ("just requested", [], as_read("new", "new")),
     (
         "turned away, to be called again",
         [("attempt", "turned_away", "retry", "refused")],
-        payment("processing", "processing", attempts=1, last_error="refused", retry_in=1.5),
+        as_read("processing", "processing", attempts=1, last_error="refused", retry_in=1.5),
     ),
     (
         "unknown, to be asked about",
         [("attempt", "unknown", "inquire", "timeout")],
-        payment("processing", "processing", attempts=1, last_error="timeout", retry_in=5.0),
+        as_read("processing", "processing", attempts=1, last_error="timeout", retry_in=5.0),
     ),
     (
         "an outcome without a word for it",
         [("attempt", "unknown", "retry")],
-        payment("processing", "processing", attempts=1, last_error="unknown", retry_in=1.5),
+        as_read("processing", "processing", attempts=1, last_error="unknown", retry_in=1.5),
     ),
     (
         "a word that no text column can hold",
         [("attempt", "unknown", "retry", "n\0l")],
-        payment("processing", "processing", attempts=1, last_error="n\N{REPLACEMENT CHARACTER}l", retry_in=1.5),
+        as_read("processing", "processing", attempts=1, last_error="n\N{REPLACEMENT CHARACTER}l", retry_in=1.5),
     ),
     (
         "approved at the second attempt",
         [("attempt", "turned_away", "retry", "refused"), ("attempt", "approved", "succeed")],
-        payment("succeeded", "success", attempts=2),
+        as_read("succeeded", "success", attempts=2),
     ),
     (
         "declined",
         [("attempt", "declined", "fail", "gateway_error_400")],
-        payment("failed", "failed", attempts=1, last_error="gave_up"),
+        as_read("failed", "failed", attempts=1, last_error="gave_up"),
     ),
     (
         "parked in doubt",
         [("attempt", "unknown", "inquire", "timeout"), ("inquire", "no_clear_answer", "inquire")],
-        payment("in_doubt", "processing", attempts=1, last_error="timeout"),
+        as_read("in_doubt", "processing", attempts=1, last_error="timeout"),
     ),
     (
         "success learnt by inquiry",
         [("attempt", "unknown", "inquire", "timeout"), ("inquire", "approved", "succeed")],
-        payment("succeeded", "success", attempts=1),
+        as_read("succeeded", "success", attempts=1),
     ),
     (
         "a late answer",
         [("attempt", "unknown", "retry", "timeout"), ("late", 1, 1)],
-        payment("succeeded", "success", attempts=1),
+        as_read("succeeded", "success", attempts=1),
     ),
     (
         "requeued, not yet called",
         [("attempt", "declined", "fail", "x"), ("requeue",)],
-        payment("processing", "processing", attempts=1, last_error="gave_up"),
+        as_read("processing", "processing", attempts=1, last_error="gave_up"),
     ),
     (
         "requeued, called again",
         [("attempt", "declined", "fail", "x"), ("requeue",), ("attempt", "turned_away", "retry", "refused")],
-        payment("processing", "processing", attempts=2, last_error="refused", retry_in=1.5),
+        as_read("processing", "processing", attempts=2, last_error="refused", retry_in=1.5),
     ),
     (
         "failed, then contradicted",
         [("attempt", "declined", "fail", "x"), ("late", 1, 1)],
-        payment("failed", "failed", attempts=1, last_error="gave_up"),
+        as_read("failed", "failed", attempts=1, last_error="gave_up"),
     ),
     (
         "failed, contradicted and reconciled",
         [("attempt", "declined", "fail", "x"), ("late", 1, 1), ("resolve", "success")],
-        payment("succeeded", "success", attempts=1),
+        as_read("succeeded", "success", attempts=1),
     ),
 ]
 
@@ -294,7 +309,7 @@ def test_too_little_money_is_a_failure_and_no_letter() -> None:
 
     payment_id = history.withdraw(history.open("10"), "50")
 
-    assert payment("failed", "failed", last_error="insufficient_funds") == shown(history, payment_id)
+    assert as_read("failed", "failed", last_error="insufficient_funds") == shown(history, payment_id)
     assert tables_of(history.events).letters == {}
 
 
@@ -468,3 +483,13 @@ def test_versions_of_an_account_follow_one_another() -> None:
         account_balance.fold(history.events[1:], {})
     with pytest.raises(EventNotApplicable, match="version 1 of account 1 follows version 2"):
         account_balance.fold(history.events, rows)
+
+
+def test_the_first_event_of_an_account_is_its_opening() -> None:
+    """Nothing can be set aside from an account that was not opened, whatever its version says."""
+    history = History()
+    history.withdraw(history.open())
+    position, held = history.events[2]
+
+    with pytest.raises(EventNotApplicable, match="account 1 was never opened"):
+        account_balance.fold([(position, replace(held, originator_version=1))], {})
