@@ -48,6 +48,9 @@ class AccountSnapshot(Struct, frozen=True, kw_only=True):
         return cls(originator_id=aggregate.id, originator_version=aggregate.version, state=aggregate)
 
 
+_UNREADABLE: Final = (KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading can raise: an unknown topic, another shape, and bytes that are no JSON at all."""
+
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     topic: msgspec.json.Decoder(
@@ -81,9 +84,8 @@ def decode(originator_id: str, originator_version: int, topic: str, state: bytes
     """
     try:
         stored = _decode_stored(topic, state)
-    except (KeyError, msgspec.MsgspecError) as error:
-        message = f"cannot read {topic!r}, event {originator_version} of {originator_id!r}: {error}"
-        raise MapperDeserialisationError(message) from error
+    except _UNREADABLE as error:
+        raise _unreadable(originator_id, originator_version, topic, error) from error
     return Recorded(
         originator_id=originator_id,
         originator_version=originator_version,
@@ -93,6 +95,10 @@ def decode(originator_id: str, originator_version: int, topic: str, state: bytes
         by=stored.by,
         data=stored.data,
     )
+
+
+def _unreadable(originator_id: str, version: int, topic: str, error: Exception) -> MapperDeserialisationError:
+    return MapperDeserialisationError(f"cannot read {topic!r}, event {version} of {originator_id!r}: {error}")
 
 
 def _decode_stored(topic: str, state: bytes) -> _Stored:
@@ -149,6 +155,9 @@ class LedgerMapper(Mapper[str]):
         """Turn a row back into a `Recorded` or an `AccountSnapshot`. Raises MapperDeserialisationError."""
         originator_id, version = str(stored_event.originator_id), stored_event.originator_version
         if stored_event.topic == SNAPSHOT_TOPIC:
-            account = decode_snapshot(stored_event.state)
+            try:
+                account = decode_snapshot(stored_event.state)
+            except _UNREADABLE as error:
+                raise _unreadable(originator_id, version, SNAPSHOT_TOPIC, error) from error
             return AccountSnapshot(originator_id=originator_id, originator_version=version, state=account)
         return decode(originator_id, version, stored_event.topic, stored_event.state)

@@ -18,7 +18,7 @@ from typing import Literal, Never
 import msgspec
 from msgspec import Struct
 
-from ledger.commands import Fail, InquireAfter, RecordGatewayOutcome, RecordInquiry, RetryAfter, Succeed
+from ledger.commands import Fail, GatewayReport, InquireAfter, RecordGatewayOutcome, RecordInquiry, RetryAfter, Succeed
 from ledger.errors import NotRequeueable, NotResolvable, OutcomeImpossible, StaleCommand
 from ledger.events import (
     EndedBy,
@@ -138,12 +138,16 @@ def record_outcome(payment: Payment, command: RecordGatewayOutcome, *, at: datet
 
 
 def _record_late(payment: Payment, command: RecordGatewayOutcome) -> list[PaymentEvent]:
-    same_series = command.series == payment.series
-    if payment.contradicted or (same_series and payment.state == "succeeded"):
-        return []
-    if same_series and not payment.ended:
+    if command.series == payment.series and not payment.ended:
         late = msgspec.structs.replace(_attempted(command), late=True)
         return [late, _succeeded(payment, "gateway", command.reference)]
+    return _contradict(payment, command)
+
+
+def _contradict(payment: Payment, command: GatewayReport) -> list[PaymentEvent]:
+    """Take note of moved money that the payment, as it stands, knows nothing of; once is enough."""
+    if payment.contradicted or (command.series == payment.series and payment.state == "succeeded"):
+        return []
     return [
         PaymentContradicted(
             payment_id=payment.payment_id,
@@ -159,11 +163,13 @@ def _record_late(payment: Payment, command: RecordGatewayOutcome) -> list[Paymen
 def record_inquiry(payment: Payment, command: RecordInquiry) -> list[PaymentEvent]:
     """Decide what an answer to an inquiry does; one that changes nothing is no event.
 
+    An answer that comes after the payment has ended, or was queued again, counts only when it tells of moved money.
+
     Raises StaleCommand, OutcomeImpossible.
     """
     _refuse_stale(payment, command.seen_version)
     if payment.ended or command.series != payment.series:
-        return []
+        return _contradict(payment, command) if command.answer == "approved" else []
     inquired = PaymentInquired(
         payment_id=payment.payment_id,
         series=command.series,

@@ -241,7 +241,6 @@ def test_any_text_is_read_or_refused(state: bytes, topic: str) -> None:
         decode("payment-1025", 1, topic, state)
 
 
-@pytest.mark.xfail(reason="msgspec raises UnicodeDecodeError and RecursionError, which are no MsgspecError")
 @pytest.mark.parametrize(
     "state",
     [
@@ -256,7 +255,6 @@ def test_bytes_that_are_no_text_are_refused_too(state: bytes) -> None:
         decode("payment-1025", 1, "payment.requested", state)
 
 
-@pytest.mark.xfail(reason="the mapper lets msgspec's own error through for snapshots")
 def test_a_snapshot_that_cannot_be_read_is_refused() -> None:
     """As the mapper promises for every row."""
     with pytest.raises(MapperDeserialisationError):

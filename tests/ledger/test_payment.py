@@ -718,7 +718,6 @@ def test_an_inquiry_about_an_earlier_series_tells_nothing_of_this_one() -> None:
 
 
 @pytest.mark.parametrize("history", ["failed", "failed by inquiry", "failed and closed", "failed when in doubt"])
-@pytest.mark.xfail(reason="an inquiry's success is dropped when the payment has been failed meanwhile")
 def test_success_learnt_by_an_inquiry_after_we_failed_it_contradicts(history: str) -> None:
     """As when a call tells it: an operator resolved the payment as failed while the gateway was being asked."""
     payment = fold(HISTORIES[history])
@@ -726,7 +725,6 @@ def test_success_learnt_by_an_inquiry_after_we_failed_it_contradicts(history: st
     assert reported(payment, inquiry(payment, "approved", Succeed())) == "contradicted"
 
 
-@pytest.mark.xfail(reason="an inquiry's success is dropped when the payment was requeued meanwhile")
 def test_success_of_an_earlier_series_learnt_by_an_inquiry_contradicts() -> None:
     """As when a call tells it: the money of the series that we had failed has moved."""
     payment = fold(HISTORIES["requeued"])
