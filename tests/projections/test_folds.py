@@ -348,6 +348,11 @@ LETTERS: list[tuple[str, list[tuple[Any, ...]], tuple[str, str, int, str] | None
         ("reconcile", CONTRADICTED, 2, "payment.succeeded"),
     ),
     (
+        "in doubt, and contradicted in an earlier series",
+        [*FAILED, ("requeue",), *PARKED, ("late", 1, 1)],
+        ("in_doubt", "no_clear_answer", 2, "payment.parked"),
+    ),
+    (
         "failed after a contradiction",
         [*FAILED, ("requeue",), ("late", 1, 1), *FAILED],
         ("reconcile", CONTRADICTED, 2, "payment.failed"),
@@ -370,7 +375,8 @@ def test_a_letter_says_what_is_wrong_and_since_when(
 
     go(history, payment_id, steps)
 
-    letter = tables_of(history.events).letters.get(payment_id)
+    tables = tables_of(history.events)
+    letter = tables.letters.get(payment_id)
     found = None
     if letter is not None:
         position, recorded = history.events[letter.position - 1]
@@ -378,6 +384,7 @@ def test_a_letter_says_what_is_wrong_and_since_when(
         assert letter.created_at == recorded.at
         found = (letter.state, letter.error, letter.attempts, recorded.data.TOPIC)
     assert expected == found
+    assert tables == tables_of(*([event] for event in history.events))
 
 
 # --- the journal -----------------------------------------------------------------------------------------------------
@@ -409,6 +416,19 @@ def test_entries_post_to_the_four_accounts() -> None:
         for e in entries
     ]
     assert [entry.payment_id for entry in entries] == [None, None, 1, 1025]
+
+
+def test_a_withdrawal_whose_hold_is_gone_uses_none_up() -> None:
+    """It failed, so its money was set free; the success learnt later takes what is there, and no other hold."""
+    history = History()
+    account_id = history.open()
+    payment_id, other = history.withdraw(account_id), history.withdraw(account_id, "70")
+    go(history, payment_id, [*FAILED, ("late", 1, 1), ("resolve", "success")])
+
+    row = tables_of(history.events).accounts[account_id]
+
+    assert other != payment_id
+    assert (row.posted_minor, row.held_minor) == (100_000 - 5_100, 7_140)
 
 
 # --- counters --------------------------------------------------------------------------------------------------------

@@ -437,8 +437,8 @@ def test_a_rebuild_that_loses_the_database_can_be_run_again(database: Database, 
 
     def cut_off(_stage: Stage, _done: int, _total: int) -> None:
         owner.execute(
-            "SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)"
-            " WHERE l.locktype = 'advisory' AND a.application_name = 'payment-ledger rebuild'"
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid::bigint ="
+            " hashtextextended('payment-ledger rebuild ' || current_schema(), 0) & 4294967295"
         )
 
     with pytest.raises(psycopg.OperationalError):
