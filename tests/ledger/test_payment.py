@@ -148,6 +148,12 @@ HISTORIES: dict[str, list[PaymentEvent]] = {
     "contradicted and closed": [*DECLINED, CONTRADICTED, resolved("failed")],
     "reconciled": [*DECLINED, CONTRADICTED, resolved("success"), succeeded("reconciliation")],
     "contradicted under way": [*DECLINED, REQUEUED, CONTRADICTED],
+    "contradicted under way, then unknown": [
+        *DECLINED,
+        REQUEUED,
+        CONTRADICTED,
+        attempted("unknown", series=2, error="timeout"),
+    ],
     "contradicted, then failed": [*DECLINED, REQUEUED, CONTRADICTED, *DECLINED_AGAIN],
     "contradicted, then succeeded": [
         *DECLINED,
@@ -167,6 +173,7 @@ OPEN = {
     "unknown, then turned away": True,
     "in doubt": True,
     "requeued and unknown": True,
+    "contradicted under way, then unknown": True,
 }
 """The histories without an end, and whether an attempt of their series may have moved the money."""
 
@@ -259,6 +266,7 @@ def test_a_deposit_credits_less_its_fee_and_a_withdrawal_takes_it_on_top() -> No
         ("contradicted and closed", "failed", 1, 1, False, "gateway_error_400", "gateway", None),
         ("reconciled", "succeeded", 1, 1, False, "gateway_error_400", "reconciliation", None),
         ("contradicted under way", "processing", 2, 0, False, "gateway_error_400", None, None),
+        ("contradicted under way, then unknown", "processing", 2, 1, True, "timeout", None, None),
         ("contradicted, then failed", "failed", 2, 1, False, "gateway_error_402", "gateway", "reconcile"),
         ("contradicted, then succeeded", "succeeded", 2, 1, False, None, "gateway", "reconcile"),
         ("closed, then contradicted", "failed", 1, 1, False, "gateway_error_400", "gateway", "reconcile"),
@@ -594,6 +602,8 @@ LATE_ANSWERS: list[tuple[str, int, int, OutcomeName, str]] = [
     ("contradicted and closed", 1, 1, "approved", ""),
     ("reconciled", 1, 1, "approved", ""),
     ("contradicted under way", 1, 1, "approved", ""),
+    ("contradicted under way, then unknown", 1, 1, "approved", ""),
+    ("contradicted under way, then unknown", 2, 1, "approved", LATE),
     ("contradicted, then failed", 1, 1, "approved", ""),
     ("contradicted, then succeeded", 1, 1, "approved", ""),
     ("contradicted, then succeeded", 2, 1, "approved", ""),
@@ -820,6 +830,7 @@ def test_an_inquirys_answer_that_does_not_fit_is_named() -> None:
         ("contradicted and closed", "failed"),
         ("reconciled", "succeeded"),
         ("contradicted under way", "processing"),
+        ("contradicted under way, then unknown", "processing"),
         ("contradicted, then failed", "reconcile"),
         ("contradicted, then succeeded", "reconcile"),
         ("closed, then contradicted", "reconcile"),
@@ -882,6 +893,7 @@ def test_a_new_series_has_a_gateway_key_of_its_own_unless_told_otherwise(
         ("contradicted and closed", "failed", "failed"),
         ("reconciled", "succeeded", "succeeded"),
         ("contradicted under way", "processing", "processing"),
+        ("contradicted under way, then unknown", "processing", "processing"),
         ("contradicted, then failed", "resolved succeeded by reconciliation", "resolved"),
         ("contradicted, then succeeded", "resolved", "reconcile"),
         ("closed, then contradicted", "resolved succeeded by reconciliation", "resolved"),
