@@ -241,7 +241,7 @@ class Projector:
 
     def _sleep(self, connection: Connection, wake_up: socket.socket) -> None:
         """Wait for a notification, for `stop`, or until something is due."""
-        if any(connection.notifies(timeout=0)):
+        if list(connection.notifies(timeout=0)):
             return
         now = time.monotonic()
         dues = [self._renew_at, *(f.try_again_at for f in self._followings if f.try_again_at > now)]

@@ -34,6 +34,7 @@ SQL: Final = load_statements("projections", "rebuild.sql")
 
 PAGE_MAX: Final = 10_000
 EXAMPLES_MAX: Final = 20
+LOCK_ATTEMPTS: Final = 5
 SWAP_ATTEMPTS: Final = 30
 SWAP_LOCK_TIMEOUT: Final = "1s"
 
@@ -171,7 +172,7 @@ class _Copies:
         while not self._near(live := _positions(locker, "read_positions")):
             self._apply_upto(live)
         self._index()
-        for attempt in stamina.retry_context(on=psycopg.errors.LockNotAvailable, attempts=SWAP_ATTEMPTS):
+        for attempt in stamina.retry_context(on=psycopg.errors.LockNotAvailable, attempts=LOCK_ATTEMPTS):
             with attempt, locker.transaction():
                 self._apply_upto(_positions(locker, "lock_positions"))
                 self._connection.execute(SQL["begin_comparing"])

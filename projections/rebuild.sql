@@ -108,11 +108,16 @@ SELECT c.relname, 'table', c.relname,
  ORDER BY 1, 2, 3
 
 -- name: read_positions
-SELECT name, position FROM tracking WHERE name = ANY (%(names)s)
+-- Live tables that are further than the log, as after a restore of one without the other, are compared at its end.
+SELECT name, least(position, (SELECT position FROM head)) FROM tracking WHERE name = ANY (%(names)s)
 
 -- name: lock_positions
 -- As long as this is held, no projector moves: the live tables stay as they are at these positions.
-SELECT name, position FROM tracking WHERE name = ANY (%(names)s) ORDER BY name FOR UPDATE
+SELECT name, least(position, (SELECT position FROM head))
+  FROM tracking
+ WHERE name = ANY (%(names)s)
+ ORDER BY name
+   FOR UPDATE
 
 -- name: read_head
 SELECT position FROM head

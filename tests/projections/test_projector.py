@@ -172,17 +172,18 @@ def test_pages_can_be_cut_anywhere(
     database: Database, owner: psycopg.Connection[Any], data: st.DataObject, history: History
 ) -> None:
     """Applied to real tables, a history gives the same rows in any pages as event by event."""
+    pages = data.draw(st.composite(cuts)(history.events))
+    empty(owner)
     expected = expected_of(database, owner, history)
     append_rows(owner, history.rows)
 
     with closing(database.connect(application="payment-ledger tests")) as connection:
-        for page in data.draw(st.composite(cuts)(history.events)):
+        for page in pages:
             with connection.transaction():
                 for group in GROUPS:
                     group.apply(connection, page, LIVE)
 
     assert expected == dump(owner)
-    empty(owner)
 
 
 @pytest.mark.parametrize("page_max", [1, 7, 1000])

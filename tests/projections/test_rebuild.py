@@ -87,6 +87,7 @@ def test_whatever_happened_is_rebuilt_as_it_was(
     database: Database, owner: psycopg.Connection[Any], history: History
 ) -> None:
     """Incremental and rebuilt read models are the same, for any history and small pages."""
+    empty(owner)
     append_and_apply(owner, history)
     rows = dump(owner)
 
@@ -94,7 +95,6 @@ def test_whatever_happened_is_rebuilt_as_it_was(
 
     assert done.clean, done.differences
     assert rows == dump(owner)
-    empty(owner)
 
 
 def damage(owner: psycopg.Connection[Any]) -> None:
@@ -173,6 +173,22 @@ def test_read_models_that_are_behind_are_compared_where_they_stand(
     assert done.position == len(history.rows)
     assert rows == dump(owner)
     assert owner.execute("SELECT DISTINCT position FROM tracking").fetchall() == [(done.position,)]
+
+
+def test_read_models_that_are_further_than_the_log_are_brought_back(
+    database: Database, owner: psycopg.Connection[Any]
+) -> None:
+    """What the log does not know is a difference, and gone after the swap."""
+    history = some_history()
+    append_and_apply(owner, history)
+    owner.execute("DELETE FROM events WHERE notification_id > 40; UPDATE head SET position = 40")
+
+    done = rebuild(database, page_max=10)
+
+    assert not done.clean
+    assert {difference.position for difference in done.differences} == {40}
+    assert owner.execute("SELECT DISTINCT position FROM tracking").fetchall() == [(40,)]
+    assert owner.execute("SELECT max(position) <= 40 FROM journal").fetchone() == (True,)
 
 
 def test_a_group_that_is_stopped_behind_the_other_goes_on_after_a_rebuild(
