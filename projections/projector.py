@@ -174,6 +174,10 @@ class Projector:
         if following.position is None:
             _log.info("projection_lead_taken", group=following.group.name, position=standing.position)
         following.position = standing.position
+        if following.stopped and standing.stopped_at_position is None:
+            # What stopped it was mended from outside, as by a rebuild: there is nothing to wait for.
+            following.try_again_at = 0.0
+            self._resume(following)
         following.stopped = standing.stopped_at_position is not None
 
     # --- one group ---

@@ -35,7 +35,7 @@ from projections.tracking import LeadLost, Lease
 from tests.databases import fresh_ledger
 from tests.projections.histories import History, append_rows, cuts, histories
 
-DEADLINE_SECONDS: Final = 30.0
+DEADLINE_SECONDS: Final = 60.0
 
 
 @pytest.fixture

@@ -195,15 +195,18 @@ def test_a_group_that_is_stopped_behind_the_other_goes_on_after_a_rebuild(
     database: Database, owner: psycopg.Connection[Any]
 ) -> None:
     """Rows that stand in the way of an event are the usual cause of a stop, and a rebuild is the cure."""
-    history = some_history()
+    history, more = some_history(), some_history(30)
     append_rows(owner, history.rows)
     owner.execute("INSERT INTO journal SELECT 9, 1, NULL, 'USD', 0, 0, 0, 0, 0, now()")
     guilty = next(p for p, recorded in history.events if recorded.data.TOPIC == "account.debited")
     owner.execute("UPDATE journal SET position = %s", [guilty])
-    with running(Projector(database)):
-        wait_until(lambda: stopped_at(owner) == [("counters", None), ("read_models", guilty)])
 
-    done = rebuild(database, page_max=10)
+    with running(Projector(database, pause_seconds_min=600.0)):
+        wait_until(lambda: stopped_at(owner) == [("counters", None), ("read_models", guilty)])
+        wait_until(lambda: owner.execute("SELECT max(position) FROM tracking").fetchone() == (len(history.rows),))
+        done = rebuild(database, page_max=10)
+        append_rows(owner, more.rows[len(history.rows) :])
+        wait_until(lambda: caught_up(owner))
 
     assert [(d.table, d.surplus) for d in done.differences if d.differing] == [("journal", 1)]
     assert {d.table: d.position for d in done.differences}["journal"] == guilty - 1
