@@ -77,15 +77,16 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 @main.command()
 def serve() -> None:
     """Serve everything: API, worker, projector, demo gateway, and Postgres where there is none."""
-    from api.server import PartKeepsDying  # noqa: PLC0415 - only this command needs it
-    from api.server import serve as run  # noqa: PLC0415 - (as above)
+    with suppress(KeyboardInterrupt):  # a stop is no error, however early it comes
+        from api.server import PartKeepsDying  # noqa: PLC0415 - only this command needs it
+        from api.server import serve as run  # noqa: PLC0415 - (as above)
 
-    settings = _settings("serve")
-    _log_as("serve", settings.log_level)
-    try:
-        run(settings, lambda: _announce(settings))
-    except PartKeepsDying as dying:
-        _fail(str(dying), UNWELL)
+        settings = _settings("serve")
+        _log_as("serve", settings.log_level)
+        try:
+            run(settings, lambda: _announce(settings))
+        except PartKeepsDying as dying:
+            _fail(str(dying), UNWELL)
 
 
 def _part_command(name: str, what: str) -> None:
