@@ -266,8 +266,8 @@ def test_an_account_is_learnt_from_its_snapshot_and_the_events_after_it(ledger: 
     assert books.pending_minor == {"account-1": 0}
 
 
-def test_a_snapshot_goes_before_an_event_of_its_own_version(ledger: PaperWriter) -> None:
-    """Read with the event that it was taken after, it is not applied over it."""
+def test_an_account_may_be_learnt_from_its_snapshot_alone(ledger: PaperWriter) -> None:
+    """When nothing has happened to it since."""
     ledger.write(*[withdrawal("0.01") for _ in range(120)])
     snapshot, *_ = ledger.store.snapshots
     books = Books(capacity=10)

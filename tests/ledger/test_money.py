@@ -357,6 +357,7 @@ def test_every_figure_of_an_account_is_exact_in_javascript() -> None:
         (10**15, 1, 10**9),
         (499_999, 1, 0),
         (500_000, 1, 1),
+        (10**15 - 1, 500_001, 500_000_999_999_999),  # ….499999, which a float takes for a half
         (333, 17_500, 6),  # 1.75 percent of 3.33 is 5.8275 cents
     ],
 )
