@@ -67,6 +67,7 @@ def test_it_survives_the_death_of_each_part_and_stops_without_a_trace(tmp_path: 
     """In a path with a space, from a directory that has an `api` of its own, and with a client that stalls."""
     directory = tmp_path / "a path with spaces"
     (directory / "api").mkdir(parents=True)
+    (directory / "api" / "__init__.py").touch()
     (directory / "api" / "cli.py").write_text("raise SystemExit('this is somebody else')\n")
     service = Service(directory, **calm)
     service.command = lambda *words: [sys.executable, "-P", "-m", "api.cli", *words]  # type: ignore[method-assign]
