@@ -3,7 +3,7 @@
 FROM python:3.13-slim AS build
 COPY requirements.lock /build/
 RUN python -m venv /opt/ledger \
- && /opt/ledger/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
+ && /opt/ledger/bin/python -m pip install --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: \
       --requirement /build/requirements.lock \
  && /opt/ledger/bin/python -m pip uninstall --yes --quiet pip
 # The bytecode is made here, because the running container cannot write any.
