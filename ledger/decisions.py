@@ -47,7 +47,7 @@ from ledger.events import (
     PaymentRequested,
     PaymentSucceeded,
 )
-from ledger.identifiers import ID_MAX, account_stream, payment_id, payment_scope, payment_stream
+from ledger.identifiers import ID_MAX, account_stream, gateway_key, payment_id, payment_scope, payment_stream
 from ledger.money import fee_minor, minor_units
 from ledger.payment import Payment
 
@@ -72,7 +72,7 @@ class QueueEntry(Struct, frozen=True, kw_only=True):
     """What the gateway is to be asked about a payment, and from when on.
 
     `attempt` counts the attempts of the series that are already recorded, `inquiries` the inquiries made. `due_at` is
-    on the database's clock. `unknown` says that an earlier attempt of the series may have moved the money.
+    on the database's clock. `unknown` says that an earlier attempt under the gateway key may have moved the money.
     """
 
     payment_id: int
@@ -83,12 +83,12 @@ class QueueEntry(Struct, frozen=True, kw_only=True):
     currency: str
     series: int
     gateway_key: str
-    attempt: int
-    action: QueueAction
-    inquiries: int
-    unknown: bool
     payment_version: int
     due_at: datetime
+    attempt: int = 0
+    action: QueueAction = "pay"
+    inquiries: int = 0
+    unknown: bool = False
     trace_context: str | None = None
 
 
@@ -253,11 +253,7 @@ def _first_call(requested: PaymentRequested, at: datetime, trace_context: str | 
         fee_minor=requested.fee_minor,
         currency=requested.currency,
         series=1,
-        gateway_key=payment_stream(requested.payment_id),
-        attempt=0,
-        action="pay",
-        inquiries=0,
-        unknown=False,
+        gateway_key=gateway_key(requested.payment_id, 1),
         payment_version=1,
         due_at=at,
         trace_context=trace_context,
@@ -270,14 +266,14 @@ def _first_call(requested: PaymentRequested, at: datetime, trace_context: str | 
 def _record_outcome(command: RecordGatewayOutcome, view: View) -> Decision:
     payment = view.payment(command.payment_id)
     events = ledger.payment.record_outcome(payment, command, at=view.at)
-    late = command.attempt <= payment.attempt or command.series != payment.series
+    late = ledger.payment.is_late(payment, command)
     return _report(payment, command, events, view, attempt=command.attempt, late=late)
 
 
 def _record_inquiry(command: RecordInquiry, view: View) -> Decision:
     payment = view.payment(command.payment_id)
     events = ledger.payment.record_inquiry(payment, command)
-    late = payment.ended or command.series != payment.series
+    late = ledger.payment.is_late(payment, command)
     return _report(payment, command, events, view, attempt=payment.attempt, late=late)
 
 
@@ -341,10 +337,7 @@ def _requeue(command: RequeuePayment, view: View) -> Decision:
         currency=payment.currency,
         series=requeued.series,
         gateway_key=requeued.gateway_key,
-        attempt=0,
-        action="pay",
-        inquiries=0,
-        unknown=False,
+        unknown=payment.in_doubt_under(requeued.gateway_key),
         payment_version=standing.version,
         due_at=view.at,
     )

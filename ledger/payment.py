@@ -46,9 +46,11 @@ class Payment(Struct, frozen=True, kw_only=True):
     """A payment as its events have left it.
 
     `attempt` counts the attempts of the current `series`, and `last_error` is what went wrong with the last of them.
-    `unknown` says that one of them may have moved the money and no inquiry has told; `held` that the account's money is
-    set aside for it; `contradicted` that the gateway has told success of a series that we had failed; `closed` that an
-    operator is done with its dead letter.
+    `unknown` says that an attempt under the current gateway key may have moved the money and no inquiry has told;
+    `held` that the account's money is set aside for it; `closed` that an operator is done with its failure.
+
+    `contradicted` has the gateway keys of which the gateway told success although the payment had failed under them, in
+    the order in which it told; the first `reconciled` of them have been dealt with.
     """
 
     payment_id: int
@@ -67,8 +69,9 @@ class Payment(Struct, frozen=True, kw_only=True):
     unknown: bool = False
     last_error: str | None = None
     held: bool = False
-    contradicted: bool = False
     closed: bool = False
+    contradicted: tuple[str, ...] = ()
+    reconciled: int = 0
 
     @property
     def id(self) -> str:
@@ -86,6 +89,20 @@ class Payment(Struct, frozen=True, kw_only=True):
         return self.ended_by == "request"
 
     @property
+    def failed_unasked(self) -> bool:
+        """Whether the payment was failed although money may have moved, as the gateway could not be asked."""
+        return self.state == "failed" and self.ended_by == "gateway" and self.unknown
+
+    def in_doubt_under(self, gateway_key: str) -> bool:
+        """Whether money may already have moved under the gateway key that a new series is to use."""
+        return self.failed_unasked and gateway_key == self.gateway_key
+
+    @property
+    def unreconciled(self) -> tuple[str, ...]:
+        """The gateway keys under which money moved that no end of the payment accounts for."""
+        return self.contradicted[self.reconciled :]
+
+    @property
     def net_minor(self) -> int:
         """What a deposit credits once it is settled."""
         return self.amount_minor - self.fee_minor
@@ -98,13 +115,11 @@ class Payment(Struct, frozen=True, kw_only=True):
     @property
     def letter(self) -> LetterState | None:
         """Why an operator has to look at the payment, if he has to."""
-        if self.closed or self.refused:
-            return None
         if self.state == "in_doubt":
             return "in_doubt"
-        if self.contradicted and self.ended:
+        if self.unreconciled and self.ended:
             return "reconcile"
-        return "failed" if self.state == "failed" else None
+        return "failed" if self.state == "failed" and not self.closed and not self.refused else None
 
 
 # --- the gateway's answers -------------------------------------------------------------------------------------------
@@ -117,9 +132,9 @@ def record_outcome(payment: Payment, command: RecordGatewayOutcome, *, at: datet
     Raises StaleCommand, OutcomeImpossible.
     """
     _refuse_stale(payment, command.seen_version)
-    if payment.ended or command.series < payment.series or command.attempt <= payment.attempt:
+    if is_late(payment, command):
         return _record_late(payment, command) if command.outcome == "approved" else []
-    if (command.series, command.attempt) != (payment.series, payment.attempt + 1):
+    if payment.state == "in_doubt" or (command.series, command.attempt) != (payment.series, payment.attempt + 1):
         _impossible(payment, f"attempt {command.attempt} of series {command.series} is not the next one")
     then, attempted = command.then, _attempted(command)
     match command.outcome, then:
@@ -137,16 +152,29 @@ def record_outcome(payment: Payment, command: RecordGatewayOutcome, *, at: datet
             return _impossible(payment, f"{type(follow_up).__name__} does not follow from {outcome}")
 
 
+def is_late(payment: Payment, command: GatewayReport) -> bool:
+    """Tell whether a report comes after its series or its attempt was written off.
+
+    Raises OutcomeImpossible for a series that nobody began.
+    """
+    if command.series > payment.series:
+        _impossible(payment, f"series {command.series} was never begun")
+    if payment.ended or command.series < payment.series:
+        return True
+    return isinstance(command, RecordGatewayOutcome) and command.attempt <= payment.attempt
+
+
 def _record_late(payment: Payment, command: RecordGatewayOutcome) -> list[PaymentEvent]:
-    if command.series == payment.series and not payment.ended:
-        late = msgspec.structs.replace(_attempted(command), late=True)
-        return [late, _succeeded(payment, "gateway", command.reference)]
-    return _contradict(payment, command)
+    if payment.ended or command.gateway_key != payment.gateway_key:
+        return _contradict(payment, command)
+    late = msgspec.structs.replace(_attempted(command), late=True)
+    return [late, _succeeded(payment, "gateway", command.reference)]
 
 
 def _contradict(payment: Payment, command: GatewayReport) -> list[PaymentEvent]:
-    """Take note of moved money that the payment, as it stands, knows nothing of; once is enough."""
-    if payment.contradicted or (command.series == payment.series and payment.state == "succeeded"):
+    """Take note of money moved under a gateway key whose moving no end of the payment accounts for; once a key."""
+    accounted_for = payment.state == "succeeded" and payment.ended_by != "reconciliation"
+    if command.gateway_key in payment.contradicted or (accounted_for and command.gateway_key == payment.gateway_key):
         return []
     return [
         PaymentContradicted(
@@ -164,11 +192,11 @@ def record_inquiry(payment: Payment, command: RecordInquiry) -> list[PaymentEven
     """Decide what an answer to an inquiry does; one that changes nothing is no event.
 
     An answer that comes after the payment has ended, or was queued again, counts only when it tells of moved money.
-
     Raises StaleCommand, OutcomeImpossible.
     """
     _refuse_stale(payment, command.seen_version)
-    if payment.ended or command.series != payment.series:
+    late = is_late(payment, command)
+    if late and (payment.ended or command.answer != "approved" or command.gateway_key != payment.gateway_key):
         return _contradict(payment, command) if command.answer == "approved" else []
     inquired = PaymentInquired(
         payment_id=payment.payment_id,
@@ -201,11 +229,13 @@ def record_inquiry(payment: Payment, command: RecordInquiry) -> list[PaymentEven
 def requeue(payment: Payment, *, why: str, same_gateway_key: bool) -> PaymentRequeued:
     """Start a new series of attempts for a payment that failed at the gateway.
 
-    Raises NotRequeueable.
+    It gets a gateway key of its own, as the gateway answers a used one with the old refusal; but not where money may
+    have moved under the old one, or where `same_gateway_key` is wished for. Raises NotRequeueable.
     """
     if payment.letter != "failed":
         raise NotRequeueable(payment_id=payment.payment_id, state=payment.letter or payment.state)
     series = payment.series + 1
+    keep_key = same_gateway_key or payment.failed_unasked
     return PaymentRequeued(
         payment_id=payment.payment_id,
         account_id=payment.account_id,
@@ -214,7 +244,7 @@ def requeue(payment: Payment, *, why: str, same_gateway_key: bool) -> PaymentReq
         fee_minor=payment.fee_minor,
         currency=payment.currency,
         series=series,
-        gateway_key=payment.gateway_key if same_gateway_key else gateway_key(payment.payment_id, series),
+        gateway_key=payment.gateway_key if keep_key else gateway_key(payment.payment_id, series),
         why=why,
     )
 
@@ -222,6 +252,7 @@ def requeue(payment: Payment, *, why: str, same_gateway_key: bool) -> PaymentReq
 def resolve(payment: Payment, *, outcome: Resolution, why: str) -> list[PaymentEvent]:
     """Close a dead letter; the payment gets an end with it where it has none, or another where it had the wrong one.
 
+    Of several contradictions, success for a failed payment settles the first, and the others stay to be reconciled.
     Raises NotResolvable.
     """
     resolved = PaymentResolved(payment_id=payment.payment_id, outcome=outcome, why=why)
@@ -279,15 +310,24 @@ def evolve(payment: Payment | None, recorded: Recorded[PaymentEvent]) -> Payment
                 series=event.series,
                 attempt=0,
                 gateway_key=event.gateway_key,
-                unknown=False,
+                unknown=payment.in_doubt_under(event.gateway_key),
                 held=payment.kind == "withdraw",
             )
         case PaymentContradicted():
-            return change(evolved, contradicted=True, closed=False)
+            return change(evolved, contradicted=(*payment.contradicted, event.gateway_key))
         case PaymentResolved():
-            return change(evolved, closed=True)
+            return change(evolved, closed=True, reconciled=_reconciled(payment, event.outcome))
         case GatewayAttempted() | PaymentInquired() | PaymentParked():
             return evolved
+
+
+def _reconciled(payment: Payment, outcome: Resolution) -> int:
+    """How many contradictions have been dealt with, once an operator has resolved the payment."""
+    if payment.state == "in_doubt":
+        return payment.reconciled
+    if payment.state == "failed" and outcome == "success":
+        return payment.reconciled + 1
+    return len(payment.contradicted)
 
 
 def _requested(event: PaymentRequested, *, version: int, at: datetime) -> Payment:

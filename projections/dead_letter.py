@@ -62,13 +62,13 @@ class LetterChanges(Struct, frozen=True):
 
 def letter_state(row: PaymentStatus | None) -> LetterState | None:
     """Why an operator has to look at a payment, if he has to; the same rule as `ledger.payment.Payment.letter`."""
-    if row is None or row.closed or row.ended_by == "request":
+    if row is None:
         return None
     if row.state == "in_doubt":
         return "in_doubt"
-    if row.contradicted and row.state in {"succeeded", "failed"}:
+    if row.contradictions and row.state in {"succeeded", "failed"}:
         return "reconcile"
-    return "failed" if row.state == "failed" else None
+    return "failed" if row.state == "failed" and not row.closed and row.ended_by != "request" else None
 
 
 def fold(events: Sequence[Placed], payments: Mapping[int, PaymentStatus]) -> LetterChanges:
@@ -76,7 +76,7 @@ def fold(events: Sequence[Placed], payments: Mapping[int, PaymentStatus]) -> Let
 
     Only the few payments with trouble behind them or in the page are followed step by step.
     """
-    troubled = {payment_id for payment_id, row in payments.items() if row.contradicted or letter_state(row)}
+    troubled = {payment_id for payment_id, row in payments.items() if row.contradictions or letter_state(row)}
     troubled.update(recorded.data.payment_id for _, recorded in events if isinstance(recorded.data, _TROUBLE))
     rows = {payment_id: copy(payments[payment_id]) for payment_id in troubled if payment_id in payments}
     letters: dict[int, Letter | None] = {}

@@ -28,6 +28,7 @@ from ledger.events import (
     PaymentRequeued,
     PaymentResolved,
     PaymentSucceeded,
+    Resolution,
 )
 from ledger.payment import PaymentState, state_after
 from ledger.sql import load_statements
@@ -68,8 +69,8 @@ class PaymentStatus(Struct):
     updated_at: datetime
     position: int
     ended_by: EndedBy | None
-    contradicted: bool
     closed: bool
+    contradictions: int
 
 
 def payments_in(events: Iterable[Placed]) -> set[int]:
@@ -117,12 +118,20 @@ def step(row: PaymentStatus | None, position: int, at: datetime, event: PaymentE
         case PaymentParked() | PaymentRequeued():
             row.next_retry_at, row.ended_by = None, None
         case PaymentContradicted():
-            row.contradicted, row.closed = True, False
+            row.contradictions += 1
         case PaymentResolved():
             row.closed = True
+            row.contradictions = _contradictions_left(row, event.outcome)
         case GatewayAttempted() | PaymentInquired():
             pass  # what came of it stands in the event that follows
     return row
+
+
+def _contradictions_left(row: PaymentStatus, outcome: Resolution) -> int:
+    """How many contradictions are still to be reconciled once an operator has resolved the payment."""
+    if row.state == "in_doubt":
+        return row.contradictions
+    return row.contradictions - 1 if row.state == "failed" and outcome == "success" else 0
 
 
 def _requested(event: PaymentRequested, position: int, at: datetime) -> PaymentStatus:
@@ -142,8 +151,8 @@ def _requested(event: PaymentRequested, position: int, at: datetime) -> PaymentS
         updated_at=at,
         position=position,
         ended_by=None,
-        contradicted=False,
         closed=False,
+        contradictions=0,
     )
 
 

@@ -1,8 +1,8 @@
 -- name: payment
 INSERT INTO payment_status (payment_id, account_id, kind, amount_minor, fee_minor, currency, state, status, attempts,
-                            last_error, next_retry_at, created_at, updated_at, position, contradicted, closed)
+                            last_error, next_retry_at, created_at, updated_at, position, contradictions, closed)
 VALUES (%(payment_id)s, %(account_id)s, %(kind)s, %(amount_minor)s, %(fee_minor)s, %(currency)s, %(state)s, %(status)s,
-        %(attempts)s, %(last_error)s, %(next_retry_at)s, %(at)s, %(at)s, %(position)s, false, false)
+        %(attempts)s, %(last_error)s, %(next_retry_at)s, %(at)s, %(at)s, %(position)s, 0, false)
 
 -- name: account
 INSERT INTO account_balance (account_id, currency, posted_minor, held_minor, version, opened_at, updated_at, position)

@@ -30,7 +30,7 @@ from ledger.commands import (
 from ledger.decisions import KeyTaken, QueueEntry, decide
 from ledger.errors import Refusal
 from ledger.events import AccountEvent, AnyEvent, InquiryName, OutcomeName, PaymentEvent, Recorded, Resolution
-from ledger.identifiers import account_stream, payment_stream
+from ledger.identifiers import account_stream, gateway_key, payment_stream
 from ledger.log import Head, Row
 from ledger.mapper import decode
 from ledger.payment import Payment
@@ -229,24 +229,25 @@ def outcome(
     then: FollowUp,
     **facts: Any,
 ) -> RecordGatewayOutcome:
-    """Report the next attempt of a payment as it is now."""
-    report = {**_report(payment), "attempt": payment.attempt + 1, "outcome": told, "then": then}
+    """Report the next attempt of a payment as it is now, or another one, under the gateway key of its series."""
+    report = {**_report(payment, **facts), "attempt": payment.attempt + 1, "outcome": told, "then": then}
     return RecordGatewayOutcome(**{**report, **facts})
 
 
 def inquiry(payment: Payment, answer: InquiryName, then: FollowUp, **facts: Any) -> RecordInquiry:
-    """Report the first inquiry about a payment as it is now."""
-    return RecordInquiry(**{**_report(payment), "inquiry": 1, "answer": answer, "then": then, **facts})
+    """Report the first inquiry about a payment as it is now, or about another series under its gateway key."""
+    return RecordInquiry(**{**_report(payment, **facts), "inquiry": 1, "answer": answer, "then": then, **facts})
 
 
-def _report(payment: Payment) -> dict[str, Any]:
+def _report(payment: Payment, **facts: Any) -> dict[str, Any]:
+    series = facts.get("series", payment.series)
     return {
         "command_id": "report",
         "payment_id": payment.payment_id,
         "account_id": payment.account_id,
         "seen_version": payment.version,
         "series": payment.series,
-        "gateway_key": payment.gateway_key,
+        "gateway_key": payment.gateway_key if series == payment.series else gateway_key(payment.payment_id, series),
     }
 
 

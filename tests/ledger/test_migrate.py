@@ -17,6 +17,7 @@ from ledger.errors import RoleMissing, SchemaMissing, SchemaNewer, SchemaOlder
 from ledger.migrate import check_schema, migrate
 from tests.databases import remove
 
+MIGRATIONS = ["0001.store", "0002.read_models", "0003.contradictions"]
 WAITING_FOR_A_LOCK = """
     SELECT 1 FROM pg_stat_activity
      WHERE application_name = 'payment-ledger migrate' AND wait_event_type = 'Lock' AND query LIKE '%CREATE TABLE {} (%'
@@ -63,7 +64,7 @@ def test_an_empty_database_becomes_a_ledger(empty: Database) -> None:
     applied, again = migrate(empty), migrate(empty)
 
     check_schema(empty)
-    assert applied == ["0001.store", "0002.read_models"]
+    assert applied == MIGRATIONS
     assert again == []
     assert execute(empty, "SELECT count(*) FROM identity") == [(1,)]
     assert execute(empty, "SELECT position, next_account_id, next_payment_sequence FROM head") == [(0, 1, 0)]
@@ -82,7 +83,7 @@ def test_several_may_migrate_at_once(empty: Database) -> None:
     with ThreadPoolExecutor(6) as pool:
         applied = list(pool.map(migrate, [empty] * 6))
 
-    assert sorted(applied) == [[], [], [], [], [], ["0001.store", "0002.read_models"]]
+    assert sorted(applied) == [[], [], [], [], [], MIGRATIONS]
     assert execute(empty, "SELECT count(*) FROM head") == [(1,)]
 
 
@@ -90,14 +91,37 @@ def test_a_killed_migration_holds_nobody_up(empty: Database) -> None:
     """Its lock goes with its session, and the row that the tool leaves behind is cleared."""
     migrate(empty)
     execute(empty, "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)", owner=True)
-    execute(empty, "DELETE FROM _yoyo_migration WHERE migration_id = '0002.read_models'", owner=True)
+    execute(empty, "DELETE FROM _yoyo_migration WHERE migration_id > '0002'", owner=True)
     execute(
         empty,
         "DROP TABLE tracking, payment_status, account_balance, journal, dead_letter, counters, heartbeats",
         owner=True,
     )
 
-    assert migrate(empty) == ["0002.read_models"]
+    assert migrate(empty) == MIGRATIONS[1:]
+
+
+def test_a_contradicted_payment_of_an_older_ledger_is_still_to_be_reconciled(empty: Database) -> None:
+    """It was a yes or no, and has become a number."""
+    migrate(empty)
+    execute(
+        empty,
+        """
+        DELETE FROM _yoyo_migration WHERE migration_id = '0003.contradictions';
+        ALTER TABLE payment_status DROP CONSTRAINT payment_status_contradictions_count;
+        ALTER TABLE payment_status DROP COLUMN contradictions;
+        ALTER TABLE payment_status ADD COLUMN contradicted boolean NOT NULL DEFAULT false;
+        INSERT INTO payment_status (payment_id, account_id, kind, amount_minor, fee_minor, currency, state, status,
+                                    attempts, created_at, updated_at, position, contradicted)
+        VALUES (1, 1, 'deposit', 100, 2, 'USD', 'failed', 'failed', 1, now(), now(), 1, true),
+               (2, 2, 'deposit', 100, 2, 'USD', 'failed', 'failed', 1, now(), now(), 2, false)
+        """,
+        owner=True,
+    )
+
+    migrate(empty)
+
+    assert execute(empty, "SELECT payment_id, contradictions FROM payment_status ORDER BY 1") == [(1, 1), (2, 0)]
 
 
 @pytest.mark.parametrize("table", ["identity", "gateway_queue", "heartbeats"])

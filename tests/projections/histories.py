@@ -36,6 +36,7 @@ from ledger.commands import (
 from ledger.decisions import decide
 from ledger.errors import Refusal
 from ledger.events import AnyEvent, Recorded
+from ledger.identifiers import gateway_key
 from ledger.log import SQL as LOG
 from ledger.log import Head, Row, append
 from ledger.mapper import decode
@@ -101,6 +102,7 @@ class History:
     ) -> bool:
         """Report the next call's outcome, or that of another attempt or series."""
         payment = self.books.payment(payment_id)
+        earlier = None if series in {None, payment.series} else series
         return self.do(
             RecordGatewayOutcome(
                 command_id="c",
@@ -108,7 +110,7 @@ class History:
                 account_id=payment.account_id,
                 seen_version=payment.version,
                 series=series or payment.series,
-                gateway_key=payment.gateway_key,
+                gateway_key=gateway_key(payment_id, earlier) if earlier else payment.gateway_key,
                 error=error,
                 then=THEN[then],
                 attempt=attempt or payment.attempt + 1,

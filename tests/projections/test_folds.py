@@ -89,13 +89,13 @@ def test_payments_are_what_the_ledger_holds_them_for(history: History) -> None:
     tables = tables_of(history.events)
 
     rows = {
-        key: (row.account_id, row.kind, row.amount_minor, row.fee_minor, row.state, row.ended_by, row.contradicted)
+        key: (row.account_id, row.kind, row.amount_minor, row.fee_minor, row.state, row.ended_by, row.contradictions)
         for key, row in tables.payments.items()
     }
 
     payments = fold_payments(history.events)
     assert {
-        key: (p.account_id, p.kind, p.amount_minor, p.fee_minor, p.state, p.ended_by, p.contradicted)
+        key: (p.account_id, p.kind, p.amount_minor, p.fee_minor, p.state, p.ended_by, len(p.unreconciled))
         for key, p in payments.items()
     } == rows
     assert {key: payment.closed for key, payment in payments.items()} == {
@@ -313,15 +313,15 @@ def test_too_little_money_is_a_failure_and_no_letter() -> None:
     assert tables_of(history.events).letters == {}
 
 
-def test_a_contradicted_refusal_is_no_letter_either() -> None:
-    """The rule is the payment's own: what was refused at the request never becomes a letter."""
+def test_a_contradicted_refusal_is_a_letter() -> None:
+    """The gateway moved money for a payment that it was never told of: somebody has to look."""
     history = History()
     payment_id = history.withdraw(history.open("10"), "50")
 
     assert history.attempt(payment_id, "approved", "succeed")
 
-    assert fold_payments(history.events)[payment_id].letter is None
-    assert tables_of(history.events).letters == {}
+    assert fold_payments(history.events)[payment_id].letter == "reconcile"
+    assert tables_of(history.events).letters[payment_id].state == "reconcile"
 
 
 # --- letters ---------------------------------------------------------------------------------------------------------
@@ -356,6 +356,29 @@ LETTERS: list[tuple[str, list[tuple[Any, ...]], tuple[str, str, int, str] | None
         "failed after a contradiction",
         [*FAILED, ("requeue",), ("late", 1, 1), *FAILED],
         ("reconcile", CONTRADICTED, 2, "payment.failed"),
+    ),
+    (
+        "resolved in doubt, and still contradicted in an earlier series",
+        [*FAILED, ("requeue",), *PARKED, ("late", 1, 1), ("resolve", "failed")],
+        ("reconcile", CONTRADICTED, 2, "payment.failed"),
+    ),
+    (
+        "contradicted in both series, one of them reconciled",
+        [*FAILED, ("requeue",), *FAILED, ("late", 1, 1), ("late", 2, 1), ("resolve", "success")],
+        ("reconcile", CONTRADICTED, 2, "payment.contradicted"),
+    ),
+    (
+        "contradicted in both series, both reconciled",
+        [
+            *FAILED,
+            ("requeue",),
+            *FAILED,
+            ("late", 1, 1),
+            ("late", 2, 1),
+            ("resolve", "success"),
+            ("resolve", "success"),
+        ],
+        None,
     ),
     (
         "closed, then contradicted",
