@@ -186,6 +186,7 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
     # our own fault
     errors.LedgerError: Problem(500, "Something went wrong inside", "Tell the operator the request_id."),
     InternalError: Problem(500, "Something went wrong inside", "Tell the operator the request_id."),
+    errors.CommandFailed: Problem(500, "Something went wrong inside", "Tell the operator the request_id."),
     settings.SettingsError: Problem(500, "The service is set up wrongly", _BROKEN),
     errors.StoreBroken: Problem(500, "The store cannot be used", _BROKEN),
     errors.SchemaMissing: Problem(500, "The store cannot be used", _BROKEN),

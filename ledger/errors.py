@@ -20,6 +20,7 @@
     |   +-- WriterStopped
     |   +-- DatabaseUnavailable
     |   +-- OutcomeUnknown
+    +-- CommandFailed                a mistake of ours, and of no other command
     +-- StoreBroken                  the store is not what this program needs; an operator has to look
         +-- SchemaMissing
         +-- SchemaOlder
@@ -200,6 +201,14 @@ class OutcomeUnknown(Unavailable):
     """The database was lost while the command was being committed; whether it was carried out is not known."""
 
     code = "outcome_unknown"
+
+
+@dataclass(eq=False, kw_only=True)
+class CommandFailed(LedgerError):
+    """The command met a mistake in the ledger's own program; it was not carried out."""
+
+    code = "command_failed"
+    what: str
 
 
 class StoreBroken(LedgerError):

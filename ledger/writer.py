@@ -6,7 +6,8 @@ memory, store everything, commit, answer. Nothing is answered before its commit.
 
 What can go wrong, and what then happens:
 
-* The database refuses the batch's data: its commands are written again one by one, and only the guilty one is refused.
+* The database refuses the batch's data, or deciding meets a mistake of ours: its commands are written again one by one,
+  and only the guilty one is refused.
 * The connection dies before the COMMIT is sent: nothing was stored; the batch is decided again on a new connection.
 * It dies after: the new connection waits for the head's lock, which the old backend holds until it is done, and then an
   event with the batch's own seal at its last position says that it was committed, anything else that it was not.
@@ -18,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
@@ -33,6 +34,7 @@ from ledger.commands import AnyCommand, Command, OpenAccount, RequestDeposit, Re
 from ledger.database import Database
 from ledger.decisions import KeyTaken, QueueEntry, decide
 from ledger.errors import (
+    CommandFailed,
     CommandRejected,
     DatabaseUnavailable,
     LedgerError,
@@ -194,7 +196,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - the thread has to live on, and its callers to get an answer
                 _log.exception("writer_failed", commands=len(batch))
                 self._start_over()
-                failure = error if isinstance(error, LedgerError) else DatabaseUnavailable()
+                failure = error if isinstance(error, LedgerError) else OutcomeUnknown()
                 _answer([(waiting, failure) for waiting in batch])
 
     def _take(self) -> list[_Waiting]:
@@ -216,10 +218,9 @@ class Writer:
                     stored = self._decide_and_store(connection, [waiting.command for waiting in batch])
                     in_doubt = stored
                     connection.execute(LOG["commit"])
-                self._committed(batch, in_doubt)
             except _FAULTS_OF_DATA as fault:
                 self._start_over()
-                self._write_singly(batch, fault)
+                self._write_singly(batch, CommandRejected(sqlstate=fault.sqlstate or ""))
             except psycopg.Error as error:
                 _log.warning("writer_interrupted", sqlstate=error.sqlstate, in_doubt=in_doubt is not None)
                 self._start_over()
@@ -227,16 +228,24 @@ class Writer:
                     continue
                 failure = DatabaseUnavailable() if in_doubt is None else OutcomeUnknown()
                 _answer([(waiting, failure) for waiting in batch])
+            except LedgerError:
+                raise
+            except Exception as mistake:  # noqa: BLE001 - whatever it is, it is to spoil no other command
+                _log.exception("deciding_failed", commands=len(batch))
+                self._start_over()
+                self._write_singly(batch, CommandFailed(what=f"{type(mistake).__name__}: {mistake}"))
+            else:
+                self._committed(batch, in_doubt)
             return
 
-    def _write_singly(self, batch: list[_Waiting], fault: psycopg.Error) -> None:
-        """Find the command that the database refuses, so that only that one is refused."""
+    def _write_singly(self, batch: list[_Waiting], fault: CommandRejected | CommandFailed) -> None:
+        """Find the command that cannot be carried out, so that only that one is refused."""
         if len(batch) > 1:
             for waiting in batch:
                 self._write([waiting])
             return
-        _log.warning("command_rejected", command=type(batch[0].command).__name__, sqlstate=fault.sqlstate)
-        _answer([(batch[0], CommandRejected(sqlstate=fault.sqlstate or ""))])
+        _log.warning("command_refused", command=type(batch[0].command).__name__, code=fault.code, **fault.facts)
+        _answer([(batch[0], fault)])
 
     def _committed(self, batch: list[_Waiting], stored: _Stored) -> None:
         self._books.keep(stored.books, stored.head)
@@ -281,16 +290,27 @@ class Writer:
         return head, BatchBooks(self._books, head, at=at, keys=taken)
 
     def _catch_up(self, connection: psycopg.Connection[Any], head: Head) -> None:
-        """Apply what other writers have appended since the last batch, or forget all when that is too much."""
+        """Apply what other writers have appended since the last batch.
+
+        All is forgotten instead when that is too much, or when the log at the books' position is not the one they are
+        of, as when a standby that had not received everything was promoted.
+        """
         books = self._books
         behind = head.position - books.position
         if behind == 0 and head.digest == books.digest:
             return
-        if 0 < behind <= CATCH_UP_MAX and (books.accounts or books.payments):
-            parameters = {"after": books.position, "upto": head.position}
-            books.absorb(connection.execute(LOG["read_positions"], parameters, prepare=True, binary=True))
-        else:
+        if not 0 < behind <= CATCH_UP_MAX:
             books.forget()
+        if books.accounts or books.payments:
+            beyond = {"after": books.position, "upto": head.position}
+            with connection.pipeline():
+                parameters = {"position": books.position}
+                digests = connection.execute(LOG["read_digest"], parameters, prepare=True, binary=True)
+                rows = connection.execute(LOG["read_positions"], beyond, prepare=True, binary=True)
+            if digests.fetchone() == (books.digest,):
+                books.absorb(rows)
+            else:
+                books.forget()
         books.stand_at(head)
 
     def _learn(self, connection: psycopg.Connection[Any], streams: set[str]) -> None:
@@ -458,7 +478,8 @@ def _settle_all(pairs: list[tuple["asyncio.Future[Any]", Any]]) -> None:
 
 
 def _settle(future: AnyFuture, answer: object) -> None:
-    if isinstance(answer, LedgerError):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+    with suppress(InvalidStateError):  # whoever has cancelled his future waits no more
+        if isinstance(answer, LedgerError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -33,11 +33,13 @@ from ledger.database import Database
 from ledger.errors import (
     AccountNotFound,
     BalanceLimitExceeded,
+    CommandFailed,
     CommandRejected,
     DatabaseUnavailable,
     IdempotencyKeyReused,
     InsufficientFunds,
     LedgerError,
+    LogBroken,
     OutcomeUnknown,
     PaymentNotFound,
     StaleCommand,
@@ -490,16 +492,79 @@ def test_a_commit_that_cannot_be_looked_up_is_answered_as_unknown(postgres_url: 
         assert (again.payment_id, again.replayed) == (1, True)
 
 
-def test_a_mistake_of_ours_is_answered_and_the_writer_lives_on(database: Database, writer: Writer) -> None:
+def test_a_mistake_of_ours_spoils_no_other_command(database: Database, writer: Writer) -> None:
     """An amount that is no number breaks the decision, which no refusal foresees."""
     given_account(writer)
     broken = RequestDeposit(command_id="x", account_id=1, amount="200", fee_rate_ppm=1)  # type: ignore[arg-type]
+    with holding_head(database):
+        futures = [writer.submit(command) for command in (deposit(), broken, deposit())]
 
-    with pytest.raises(DatabaseUnavailable):
-        answer(writer.submit(broken))
+    first, failed, last = (answer_or_error(future) for future in futures)
 
-    assert answer(writer.submit(deposit())).payment_id == 1
+    assert isinstance(failed, CommandFailed)
+    assert "AttributeError" in failed.what
+    assert (first.payment_id, last.payment_id) == (1, 1025)
     assert verify_seals(database).ok
+
+
+def test_a_text_that_has_no_bytes_spoils_no_other_command(database: Database, writer: Writer) -> None:
+    """Half of a surrogate pair can be in a string and not in UTF-8."""
+    given_account(writer)
+    with holding_head(database):
+        futures = [writer.submit(command) for command in (deposit(key="a"), deposit(key="\ud800"), deposit(key="b"))]
+
+    first, failed, last = (answer_or_error(future) for future in futures)
+
+    assert isinstance(failed, CommandRejected | CommandFailed)
+    assert (first.payment_id, last.payment_id) == (1, 1025)
+
+
+def test_a_store_without_its_head_is_named_and_used_again_when_mended(database: Database, writer: Writer) -> None:
+    """Nothing can be written then; every command says why, and the writer lives on."""
+    given_account(writer)
+    with closing(database.connect(application="test", owner=True)) as owner:
+        owner.execute("CREATE TEMP TABLE kept AS SELECT * FROM head")
+        owner.execute("DELETE FROM head")
+
+        with pytest.raises(LogBroken):
+            answer(writer.submit(deposit()))
+
+        owner.execute("INSERT INTO head SELECT * FROM kept")
+    assert answer(writer.submit(deposit())).payment_id == 1
+
+
+def test_a_log_that_went_another_way_is_read_anew(database: Database, writer: Writer) -> None:
+    """As when a standby was promoted that had not received everything: what the writer remembers never happened."""
+    given_account(writer)
+    with closing(database.connect(application="test", owner=True)) as owner:
+        owner.execute("CREATE TEMP TABLE kept AS SELECT * FROM head")
+        answer(writer.submit(withdrawal("900")))
+        owner.execute("DELETE FROM events WHERE notification_id > 1")
+        owner.execute("DELETE FROM gateway_queue")
+        owner.execute(
+            "UPDATE head SET (position, digest, next_payment_sequence) = (SELECT 1, kept.digest, 0 FROM kept)"
+        )
+    other = Writer(database)
+    other.start()
+    for _ in range(2):
+        answer(other.submit(withdrawal("10")))
+    other.stop()
+
+    requested = answer(writer.submit(withdrawal("900")))
+
+    assert (requested.payment_id, requested.refused) == (2049, False)
+    assert verify_seals(database).ok
+
+
+def test_a_caller_that_cancels_takes_nothing_with_him(database: Database, writer: Writer) -> None:
+    """His command may still be carried out; the others get their answers."""
+    given_account(writer)
+    with holding_head(database):
+        futures = [writer.submit(deposit()) for _ in range(3)]
+        futures[1].cancel()
+
+    assert {answer(futures[0]).payment_id, answer(futures[2]).payment_id} == {1, 2049}
+    assert answer(writer.submit(deposit())).payment_id == 3073
 
 
 # --- back-pressure and stopping --------------------------------------------------------------------------------------
