@@ -66,12 +66,13 @@ class PaymentStanding(Struct, frozen=True, kw_only=True):
 class OpenAccount(Command[AccountOpening], frozen=True, kw_only=True):
     """Open an account with what it holds from the start, zero or more, in a currency.
 
-    Raises AmountInvalid, CurrencyUnknown, IdempotencyKeyReused.
+    An idempotency key belongs to the `caller`, by whatever name he is known; empty where nobody is. Raises
+    AmountInvalid, CurrencyUnknown, IdempotencyKeyReused.
     """
 
     opening: Decimal
     currency: str
-    idempotency_scope: str = ""
+    caller: str = ""
     idempotency_key: str | None = None
 
 
@@ -190,7 +191,8 @@ class RequeuePayment(Command[PaymentStanding], frozen=True, kw_only=True):
 class ResolvePayment(Command[PaymentStanding], frozen=True, kw_only=True):
     """Close a dead letter with an outcome that an operator knows from elsewhere.
 
-    Raises PaymentNotFound, NotResolvable, and InsufficientFunds when success would need money that is not there.
+    Raises PaymentNotFound, NotResolvable; InsufficientFunds or BalanceLimitExceeded when success would need money that
+    is not there, or would bring more than an account may hold.
     """
 
     payment_id: int

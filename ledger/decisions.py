@@ -11,7 +11,7 @@ of a payment settles or frees the account's money in the same decision.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, assert_never
 
 from msgspec import Struct
 
@@ -47,7 +47,15 @@ from ledger.events import (
     PaymentRequested,
     PaymentSucceeded,
 )
-from ledger.identifiers import ID_MAX, account_stream, gateway_key, payment_id, payment_scope, payment_stream
+from ledger.identifiers import (
+    ID_MAX,
+    account_stream,
+    gateway_key,
+    opening_scope,
+    payment_id,
+    payment_scope,
+    payment_stream,
+)
 from ledger.money import fee_minor, minor_units
 from ledger.payment import Payment
 
@@ -147,6 +155,8 @@ def decide(command: AnyCommand, view: View) -> Decision:
             return _requeue(command, view)
         case ResolvePayment():
             return _resolve(command, view)
+        case never:
+            assert_never(never)
 
 
 # --- a client's requests ---------------------------------------------------------------------------------------------
@@ -155,13 +165,14 @@ def decide(command: AnyCommand, view: View) -> Decision:
 def _open_account(command: OpenAccount, view: View) -> Decision:
     opening_minor = minor_units(command.opening, currency=command.currency)
     fingerprint = f"open/{opening_minor}/{command.currency}"
-    taken = _taken(view, command.idempotency_scope, command.idempotency_key, fingerprint)
+    scope = opening_scope(command.caller)
+    taken = _taken(view, scope, command.idempotency_key, fingerprint)
     if taken is not None:
         account = view.account(taken.subject_id)
         return Decision(answer=_opening(account, replayed=True))
     account_id = view.next_account_id
     assert account_id <= ID_MAX
-    idempotency = _idempotency(command.idempotency_scope, command.idempotency_key, fingerprint)
+    idempotency = _idempotency(scope, command.idempotency_key, fingerprint)
     opened = AccountOpened(currency=command.currency, opening_minor=opening_minor, idempotency=idempotency)
     return Decision(
         happenings=[Happening(account_stream(account_id), opened)],
@@ -406,7 +417,11 @@ def _taken(view: View, scope: str, key: str | None, fingerprint: str) -> KeyTake
     if key is None:
         return None
     taken = view.key_taken(scope, key)
-    if taken is not None and taken.idempotency.fingerprint != fingerprint:
+    if taken is None:
+        return None
+    # A second rule has to write fingerprints by the rule of the key that it meets.
+    assert taken.idempotency.fingerprint_version == FINGERPRINT_VERSION
+    if taken.idempotency.fingerprint != fingerprint:
         raise IdempotencyKeyReused(key=key)
     return taken
 

@@ -18,7 +18,7 @@ from ledger.events import AccountEvent, AnyEvent, PaymentEvent, Recorded
 from ledger.identifiers import account_stream, payment_stream
 from ledger.log import SQL as LOG
 from ledger.log import Head
-from ledger.mapper import decode, decode_snapshot
+from ledger.mapper import SNAPSHOT_TOPIC, decode, decode_snapshot
 from ledger.payment import Payment
 from ledger.sql import load_statements
 
@@ -62,7 +62,7 @@ async def read_account(
 ) -> Account | None:
     """Fold an account from its latest snapshot and the events after it; None when there is no such account."""
     stream = account_stream(account_id)
-    parameters = {"stream": stream, "upto_version": upto_version}
+    parameters = {"stream": stream, "upto_version": upto_version, "snapshot_topic": SNAPSHOT_TOPIC}
     cursor = await connection.execute(SQL["read_stream"], parameters, binary=True)
     account = None
     for version, topic, state, is_snapshot in sorted(await cursor.fetchall(), key=lambda row: (not row[3], row[0])):

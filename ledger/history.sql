@@ -1,9 +1,9 @@
 -- name: read_stream
--- A stream from its latest snapshot on, or whole where it has none.
+-- A stream from its latest snapshot of today's shape on, or whole where it has none.
 WITH latest AS MATERIALIZED (
     SELECT originator_version, topic, state
       FROM snapshots
-     WHERE originator_id = %(stream)s AND originator_version <= %(upto_version)s
+     WHERE originator_id = %(stream)s AND originator_version <= %(upto_version)s AND topic = %(snapshot_topic)s
      ORDER BY originator_version DESC
      LIMIT 1)
 SELECT originator_version, topic, state, true AS is_snapshot FROM latest

@@ -37,6 +37,11 @@ def payment_scope(account_id: int) -> str:
     return f"user-{account_id}"
 
 
+def opening_scope(caller: str) -> str:
+    """Whom the idempotency keys of opened accounts belong to: the caller, by whatever name, and never a user."""
+    return f"caller-{caller}"
+
+
 def stream_id(stream: str) -> int:
     """The account's or payment's id in the name of its stream.
 

@@ -58,7 +58,7 @@ SELECT notification_id
  LIMIT 1
 
 -- name: read_streams
--- Streams with their latest snapshot and the events after it, all in one round trip. OFFSET 0 keeps the planner from
+-- Streams with their latest snapshot of today's shape and the events after it, all in one round trip. OFFSET 0 keeps the planner from
 -- turning the look-ups by key into a scan of the whole table.
 WITH latest AS MATERIALIZED (
     SELECT k.stream, s.originator_version, s.topic, s.state
@@ -66,7 +66,7 @@ WITH latest AS MATERIALIZED (
       LEFT JOIN LATERAL (
                SELECT originator_version, topic, state
                  FROM snapshots
-                WHERE originator_id = k.stream
+                WHERE originator_id = k.stream AND topic = %(snapshot_topic)s
                 ORDER BY originator_version DESC
                 LIMIT 1) AS s ON true)
 SELECT stream, originator_version, topic, state FROM latest WHERE topic IS NOT NULL

@@ -20,7 +20,8 @@ from msgspec import Struct
 from ledger.account import Account
 from ledger.events import EVENT_BY_TOPIC, AnyEvent, Recorded
 
-SNAPSHOT_TOPIC: Final = "account.snapshot"
+SNAPSHOT_TOPIC: Final = "account.snapshot/1"
+"""Ends with the version of `Account`'s shape; snapshots of another one are passed over, as the events tell the same."""
 
 UPCASTS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 """How to bring the `data` of (topic, version) to the next version."""

@@ -1,11 +1,11 @@
 """Money as integers: amounts, currencies and the fee.
 
 Inside the ledger an amount is a whole number of minor units (`amount_minor`), and the currency says how many decimals
-make one major unit. Decimals exist only at the edge, and both ways are exact: text goes in through `minor_from_text` or
-`minor_from_json_number`, comes out through `decimal_text`, and no float is ever made on the way.
+make one major unit. Decimals exist only at the edge, and both ways are exact: text goes in through `amount_from_text`
+or `amount_from_json_number` and `minor_units`, comes out through `decimal_text`, and no float is ever made on the way.
 
-The limits are business rules: a single amount stays below `AMOUNT_MINOR_MAX`, and an account below `BALANCE_MINOR_MAX`,
-so that every figure a client reads is exact in JavaScript too.
+The limits are business rules: a single amount is `AMOUNT_MINOR_MAX` at most, and what an account holds
+`BALANCE_MINOR_MAX`, so that every figure a client reads is exact in JavaScript too.
 """
 
 import re
@@ -23,7 +23,7 @@ _TWO_DECIMALS: Final = """
     COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR
     JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN
     NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL
-    THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW ZWG
+    THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG
 """
 _NO_DECIMALS: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THREE_DECIMALS: Final = "BHD IQD JOD KWD LYD OMR TND"
@@ -39,6 +39,7 @@ CURRENCY_DECIMALS: Final[dict[str, int]] = {
 _PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _JSON_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _CHARACTERS_MAX: Final = 400
+_EXPONENT_MAX: Final = 100_000  # beyond this the decimal module gives up in its own words
 _EXACT: Final = Context(prec=2 * _CHARACTERS_MAX, traps=[Inexact, InvalidOperation])
 
 
@@ -79,6 +80,8 @@ def minor_units(amount: Decimal, *, currency: str) -> int:
     Zeros may follow the last decimal that the currency has: 1.500 dollars are a good amount, 1.505 are not. Raises
     AmountInvalid when the amount is finer than its currency, below zero or above AMOUNT_MINOR_MAX.
     """
+    if amount.is_nan() or abs(amount.adjusted()) > _EXPONENT_MAX:
+        raise AmountInvalid(why="it is no number an amount can be")
     scaled = amount.scaleb(currency_decimals(currency), context=_EXACT)
     if scaled.is_signed():
         raise AmountInvalid(why="it is below zero")
@@ -105,4 +108,5 @@ def fee_minor(amount_minor: int, *, rate_ppm: int) -> int:
 
     A rate between 0 and FEE_RATE_PPM_MAX gives a fee between nothing and the whole amount.
     """
+    assert 0 <= rate_ppm <= FEE_RATE_PPM_MAX, rate_ppm
     return (2 * amount_minor * rate_ppm + FEE_RATE_PPM_MAX) // (2 * FEE_RATE_PPM_MAX)

@@ -34,6 +34,7 @@ from psycopg_pool import ConnectionPool
 from ledger.database import Database
 from ledger.log import SQL as LOG
 from ledger.log import Head, Row, append, row_columns
+from ledger.mapper import SNAPSHOT_TOPIC
 from ledger.sql import load_statements
 from ledger.wakeup import SQL as WAKEUP
 from ledger.wakeup import channel, listen_statement
@@ -86,11 +87,12 @@ class Datastore:
 
 
 class StreamRecorder(AggregateRecorder):
-    """Reads streams of one table, the events or the snapshots, and writes snapshots."""
+    """Reads streams of one table, the events or the snapshots, and writes snapshots; of one topic only, if wished."""
 
-    def __init__(self, datastore: Datastore, *, table: str) -> None:
+    def __init__(self, datastore: Datastore, *, table: str, topic: str | None = None) -> None:
         self._datastore = datastore
         self._table = table
+        self._topic = topic
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: object) -> Sequence[int] | None:
         """Write snapshots; they have no positions. Raises IntegrityError for a version that is there."""
@@ -112,7 +114,7 @@ class StreamRecorder(AggregateRecorder):
         statement = sql.SQL(SQL["select_events"]).format(
             table=sql.Identifier(self._table), direction=sql.SQL("DESC" if desc else "ASC")
         )
-        parameters = {"originator_id": str(originator_id), "gt": gt, "lte": lte, "limit": limit}
+        parameters = {"originator_id": str(originator_id), "gt": gt, "lte": lte, "limit": limit, "topic": self._topic}
         with self._datastore.connection() as connection:
             return [StoredEvent(*row) for row in connection.execute(statement, parameters, binary=True)]
 
@@ -208,7 +210,9 @@ class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """Make a recorder that reads streams, of events or of snapshots."""
-        return self.application_recorder() if purpose == "events" else StreamRecorder(self.datastore, table=purpose)
+        if purpose == "events":
+            return self.application_recorder()
+        return StreamRecorder(self.datastore, table=purpose, topic=SNAPSHOT_TOPIC)
 
     def application_recorder(self) -> ApplicationRecorder:
         """Make the recorder of the log."""

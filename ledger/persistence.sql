@@ -5,6 +5,7 @@ SELECT originator_id, originator_version, topic, state
  WHERE originator_id = %(originator_id)s
    AND (%(gt)s::bigint IS NULL OR originator_version > %(gt)s)
    AND (%(lte)s::bigint IS NULL OR originator_version <= %(lte)s)
+   AND (%(topic)s::text IS NULL OR topic = %(topic)s)
  ORDER BY originator_version {direction}
  LIMIT %(limit)s
 

@@ -45,9 +45,10 @@ from ledger.errors import (
     WriterStopped,
 )
 from ledger.events import IdempotencyKey
-from ledger.identifiers import account_stream, payment_scope, payment_stream, stream_id
+from ledger.identifiers import account_stream, opening_scope, payment_scope, payment_stream, stream_id
 from ledger.log import SQL as LOG
 from ledger.log import Head, append, row_columns
+from ledger.mapper import SNAPSHOT_TOPIC
 from ledger.payment import Payment
 from ledger.sql import load_statements
 from ledger.wakeup import Notifier
@@ -320,8 +321,9 @@ class Writer:
         if not missing:
             return
         account_ids = [stream_id(name) for name in missing if name.startswith("account-")]
+        parameters = {"streams": missing, "snapshot_topic": SNAPSHOT_TOPIC}
         with connection.pipeline():
-            rows = connection.execute(LOG["read_streams"], {"streams": missing}, prepare=True, binary=True)
+            rows = connection.execute(LOG["read_streams"], parameters, prepare=True, binary=True)
             sums = connection.execute(SQL["read_pending"], {"account_ids": account_ids}, prepare=True, binary=True)
         books.learn(rows, dict(sums))
 
@@ -429,7 +431,7 @@ def _key_of(command: AnyCommand) -> tuple[str, str] | None:
     if isinstance(command, RequestDeposit | RequestWithdrawal) and command.idempotency_key is not None:
         return payment_scope(command.account_id), command.idempotency_key
     if isinstance(command, OpenAccount) and command.idempotency_key is not None:
-        return command.idempotency_scope, command.idempotency_key
+        return opening_scope(command.caller), command.idempotency_key
     return None
 
 
@@ -473,12 +475,11 @@ def _answer(answers: Sequence[tuple[_Waiting, Any]]) -> None:
 
 def _settle_all(pairs: list[tuple["asyncio.Future[Any]", Any]]) -> None:
     for future, answer in pairs:
-        if not future.done():
-            _settle(future, answer)
+        _settle(future, answer)
 
 
 def _settle(future: AnyFuture, answer: object) -> None:
-    with suppress(InvalidStateError):  # whoever has cancelled his future waits no more
+    with suppress(InvalidStateError, asyncio.InvalidStateError):  # whoever has cancelled his future waits no more
         if isinstance(answer, LedgerError):
             future.set_exception(answer)
         else:

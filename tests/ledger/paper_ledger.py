@@ -30,7 +30,7 @@ from ledger.commands import (
 from ledger.decisions import KeyTaken, QueueEntry, decide
 from ledger.errors import Refusal
 from ledger.events import AccountEvent, AnyEvent, InquiryName, OutcomeName, PaymentEvent, Recorded, Resolution
-from ledger.identifiers import account_stream, gateway_key, payment_stream
+from ledger.identifiers import account_stream, gateway_key, opening_scope, payment_stream
 from ledger.log import Head, Row
 from ledger.mapper import decode
 from ledger.payment import Payment
@@ -193,7 +193,7 @@ def key_of(command: AnyCommand) -> tuple[str, str] | None:
     """The scope and key under which a command looks for an earlier one like it."""
     match command:
         case OpenAccount(idempotency_key=str(key)):
-            return command.idempotency_scope, key
+            return opening_scope(command.caller), key
         case RequestDeposit(idempotency_key=str(key)) | RequestWithdrawal(idempotency_key=str(key)):
             return f"user-{command.account_id}", key
         case _:

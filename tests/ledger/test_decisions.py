@@ -420,7 +420,7 @@ def test_another_request_under_the_same_key_is_refused(
 
 def test_keys_of_two_users_are_two_keys(ledger: PaperWriter) -> None:
     """Each user has keys of his own, and so has whoever opens accounts."""
-    ledger.opened("10.00", idempotency_key="k", idempotency_scope="shop")
+    ledger.opened("10.00", idempotency_key="k", caller="shop")
 
     first, second = ledger.write(deposit(account_id=1, idempotency_key="k"), deposit(account_id=2, idempotency_key="k"))
 
@@ -440,14 +440,14 @@ def test_a_refused_request_leaves_its_key_free(ledger: PaperWriter) -> None:
 def test_an_account_is_opened_once_under_a_key(together: bool) -> None:  # noqa: FBT001 - a case of the table
     """Also in one batch; the answer is the first one, whatever the account holds by now."""
     ledger = PaperWriter()
-    command = open_account("10.00", idempotency_key="k", idempotency_scope="shop")
-    again = open_account("10", idempotency_key="k", idempotency_scope="shop")
+    command = open_account("10.00", idempotency_key="k", caller="shop")
+    again = open_account("10", idempotency_key="k", caller="shop")
 
     first, second = ledger.write(command, again) if together else [*ledger.write(command), *ledger.write(again)]
 
     assert asdict(second) == {**asdict(first), "replayed": True}
     assert ledger.store.head.next_account_id == 2
-    fingerprint = IdempotencyKey(scope="shop", key="k", fingerprint="open/1000/USD")
+    fingerprint = IdempotencyKey(scope="caller-shop", key="k", fingerprint="open/1000/USD")
     assert list(ledger.store.keys.values()) == [KeyTaken(subject_kind="account", subject_id=1, idempotency=fingerprint)]
 
 

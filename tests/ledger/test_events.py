@@ -5,6 +5,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from ledger.account import Account
 from ledger.events import (
     EVENT_BY_TOPIC,
     AccountEvent,
@@ -13,6 +14,7 @@ from ledger.events import (
     PaymentEnded,
     PaymentEvent,
 )
+from ledger.mapper import SNAPSHOT_TOPIC
 
 EACH = pytest.mark.parametrize("topic", EVENT_BY_TOPIC)
 
@@ -52,6 +54,17 @@ FIELDS = {
     "payment.resolved": ["payment_id", "outcome", "why"],
 }
 """What each event stores: to change a line here is to change its VERSION and to write an upcast."""
+
+ACCOUNT_FIELDS = [
+    *("account_id", "version", "currency", "posted_minor", "held_minor"),
+    *("opened_at", "opening_minor"),
+]
+"""What a snapshot stores: to change it is to change the version at the end of its topic."""
+
+
+def test_a_snapshot_stores_what_its_topic_stands_for() -> None:
+    """One of another shape would be read wrongly, or not at all."""
+    assert ("account.snapshot/1", list(Account.__struct_fields__)) == (SNAPSHOT_TOPIC, ACCOUNT_FIELDS)
 
 
 def test_the_registry_holds_every_event_and_nothing_else() -> None:

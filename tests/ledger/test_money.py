@@ -247,6 +247,10 @@ def test_an_amount_becomes_minor_units_exactly(amount: str, currency: str, amoun
         ("1e30", "USD", "it is above 10000000000000.00, the most a single amount may be"),
         ("1e999", "USD", "it is above 10000000000000.00, the most a single amount may be"),
         ("Infinity", "USD", "it is above 10000000000000.00, the most a single amount may be"),
+        ("NaN", "USD", "it is no number an amount can be"),
+        ("sNaN", "USD", "it is no number an amount can be"),
+        ("1e999999", "USD", "it is no number an amount can be"),
+        ("1e-1000000", "USD", "it is no number an amount can be"),
     ],
 )
 def test_an_amount_too_fine_negative_or_too_large_is_refused(amount: str, currency: str, why: str) -> None:

@@ -1,5 +1,6 @@
 """The store as `eventsourcing` sees it: the library's own test cases against our recorders, and what they leave out."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 from eventsourcing import persistence
@@ -21,11 +23,13 @@ from eventsourcing.persistence import (
 from eventsourcing.tests import persistence as library_cases
 from eventsourcing.utils import Environment
 
+from ledger.account import Account
 from ledger.application import Ledger, project_account
 from ledger.audit import verify_seals
 from ledger.commands import OpenAccount, RequestWithdrawal
 from ledger.database import Database
 from ledger.errors import AccountNotFound, PaymentNotFound
+from ledger.history import read_account
 from ledger.mapper import LedgerMapper
 from ledger.persistence import Datastore, LedgerFactory, LedgerRecorder, StreamRecorder
 from ledger.writer import Writer
@@ -156,6 +160,30 @@ def test_the_application_reads_what_the_writer_wrote(database: Database, writer:
     assert (payment.state, payment.amount_minor) == ("new", 100)
     assert [item.topic for item in section.items] == ["account.opened", "payment.requested", "account.funds_held"]
     assert [snapshot.originator_version for snapshot in snapshots or []] == [100, 200]
+
+
+def test_a_snapshot_of_another_shape_is_passed_over(database: Database, writer: Writer) -> None:
+    """By the writer, by readers beside it and by the library: the events tell the same."""
+    writer.submit(OpenAccount(command_id="c", opening=Decimal(1000), currency="USD")).result(10)
+    with closing(database.connect(application="test")) as connection:
+        connection.execute("INSERT INTO snapshots VALUES ('account-1', 1, 'account.snapshot/0', '{}')")
+
+    async def read() -> Account | None:
+        conninfo = database.conninfo(application="test")
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+            return await read_account(connection, 1)
+
+    with Ledger(database) as ledger:
+        by_the_library = ledger.account(1)
+    other = Writer(database)
+    other.start()
+    withdrawal = RequestWithdrawal(command_id="c", account_id=1, amount=Decimal(1000), fee_rate_ppm=0)
+    by_a_writer = other.submit(withdrawal).result(10)
+    other.stop()
+
+    assert by_the_library.posted_minor == 100_000
+    assert not by_a_writer.refused
+    assert asyncio.run(read()) == msgspec.structs.replace(by_the_library, version=2, held_minor=100_000)
 
 
 def test_the_application_takes_and_uses_snapshots_of_its_own(database: Database, writer: Writer) -> None:

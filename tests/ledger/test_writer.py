@@ -342,10 +342,10 @@ def test_a_key_belongs_to_its_user_and_to_its_request(writer: Writer) -> None:
 
 def test_an_account_is_opened_once_for_a_key(database: Database, writer: Writer) -> None:
     """The second request gets the first one's account, as it was opened."""
-    first = answer(writer.submit(opening("5", idempotency_key="k", idempotency_scope="caller")))
+    first = answer(writer.submit(opening("5", idempotency_key="k", caller="caller")))
     answer(writer.submit(deposit("200")))
 
-    again = answer(writer.submit(opening("5.00", idempotency_key="k", idempotency_scope="caller")))
+    again = answer(writer.submit(opening("5.00", idempotency_key="k", caller="caller")))
 
     assert (again.account_id, again.opening_minor, again.replayed) == (first.account_id, 500, True)
     assert log_topics(database).count("account.opened") == 1
@@ -565,6 +565,17 @@ def test_a_caller_that_cancels_takes_nothing_with_him(database: Database, writer
 
     assert {answer(futures[0]).payment_id, answer(futures[2]).payment_id} == {1, 2049}
     assert answer(writer.submit(deposit())).payment_id == 3073
+
+
+def test_a_writer_that_never_reaches_its_database_refuses_and_stops() -> None:
+    """Nothing listens there, and nothing has to be closed."""
+    writer = Writer(Database("postgresql://127.0.0.1:1/nowhere"), patience_seconds=0.1)
+    writer.start()
+
+    with pytest.raises(DatabaseUnavailable):
+        answer(writer.submit(deposit()))
+
+    writer.stop()
 
 
 # --- back-pressure and stopping --------------------------------------------------------------------------------------
