@@ -6,6 +6,7 @@ events of the account; the writer knows their sum (`pending_minor`) and passes i
 """
 
 from datetime import datetime
+from typing import assert_never
 
 import msgspec
 from msgspec import Struct
@@ -127,4 +128,6 @@ def evolve(account: Account | None, recorded: Recorded[AccountEvent]) -> Account
         case AccountDebited():
             posted_minor -= event.total_minor
             held_minor -= event.held_minor
+        case never:
+            assert_never(never)
     return msgspec.structs.replace(account, version=version, posted_minor=posted_minor, held_minor=held_minor)

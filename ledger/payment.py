@@ -13,7 +13,7 @@ a payment whose money may have moved when nobody has asked. What follows for the
 """
 
 from datetime import datetime, timedelta
-from typing import Literal, Never
+from typing import Literal, Never, assert_never
 
 import msgspec
 from msgspec import Struct
@@ -148,8 +148,8 @@ def record_outcome(payment: Payment, command: RecordGatewayOutcome, *, at: datet
             return [msgspec.structs.replace(attempted, retry_at=at + timedelta(seconds=delay_seconds))]
         case "declined" | "turned_away" | "unknown", InquireAfter(delay_seconds=delay_seconds):
             return [msgspec.structs.replace(attempted, inquire_at=at + timedelta(seconds=delay_seconds))]
-        case outcome, follow_up:
-            return _impossible(payment, f"{type(follow_up).__name__} does not follow from {outcome}")
+        case _:
+            return _impossible(payment, f"{type(then).__name__} does not follow from {command.outcome}")
 
 
 def is_late(payment: Payment, command: GatewayReport) -> bool:
@@ -219,8 +219,8 @@ def record_inquiry(payment: Payment, command: RecordInquiry) -> list[PaymentEven
                 return []
             reason = command.error or "no_clear_answer"
             return [inquired, PaymentParked(payment_id=payment.payment_id, series=payment.series, reason=reason)]
-        case answer, follow_up:
-            return _impossible(payment, f"{type(follow_up).__name__} does not follow from {answer}")
+        case _:
+            return _impossible(payment, f"{type(command.then).__name__} does not follow from {command.answer}")
 
 
 # --- the operator's word ---------------------------------------------------------------------------------------------
@@ -265,8 +265,8 @@ def resolve(payment: Payment, *, outcome: Resolution, why: str) -> list[PaymentE
             return [resolved, _succeeded(payment, "reconciliation", None)]
         case ("reconcile", "failed", "failed") | ("reconcile", "succeeded", "success") | ("failed", _, "failed"):
             return [resolved]
-        case letter, state, _:
-            raise NotResolvable(payment_id=payment.payment_id, state=letter or state)
+        case _:
+            raise NotResolvable(payment_id=payment.payment_id, state=payment.letter or payment.state)
 
 
 # --- evolving --------------------------------------------------------------------------------------------------------
@@ -287,6 +287,8 @@ def state_after(state: PaymentState, event: PaymentEvent) -> PaymentState:
             return "failed"
         case GatewayAttempted() | PaymentInquired() | PaymentContradicted() | PaymentResolved():
             return state
+        case never:
+            assert_never(never)
 
 
 def evolve(payment: Payment | None, recorded: Recorded[PaymentEvent]) -> Payment:
@@ -319,6 +321,8 @@ def evolve(payment: Payment | None, recorded: Recorded[PaymentEvent]) -> Payment
             return change(evolved, closed=True, reconciled=_reconciled(payment, event.outcome))
         case GatewayAttempted() | PaymentInquired() | PaymentParked():
             return evolved
+        case never:
+            assert_never(never)
 
 
 def _reconciled(payment: Payment, outcome: Resolution) -> int:

@@ -5,6 +5,8 @@ jitter comes in as a number, delays go out as durations, and the worker around t
 a payment fails only when surely no money moved.
 """
 
+from typing import assert_never
+
 from msgspec import Struct
 
 from ledger.commands import Fail, FollowUp, InquireAfter, RetryAfter, Succeed
@@ -40,6 +42,8 @@ def follow_up(payment: PaymentSeen, outcome: Outcome, *, policy: RetryPolicy, ji
             return InquireAfter(policy.inquiry_delay_seconds(1, jitter=jitter))
         case Declined(reason=error) | TurnedAway(error=error) | Unknown(error=error):
             return Fail(error, unasked=True)
+        case never:
+            assert_never(never)
 
 
 def follow_inquiry(inquiry: int, outcome: InquiryOutcome, *, policy: RetryPolicy, jitter: float) -> FollowUp:

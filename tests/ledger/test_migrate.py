@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger.database import Database
 from ledger.errors import RoleMissing, SchemaMissing, SchemaNewer, SchemaOlder
@@ -213,6 +213,18 @@ def test_an_owner_who_may_not_create_roles_is_given_the_sql(
     migrate(database)
 
     check_schema(database)
+    assert execute(database, "SELECT current_user") == [(database.service_role,)]
+
+
+def test_an_owner_who_may_create_roles_and_nothing_more_takes_the_role_up(
+    nobody: tuple[Database, Callable[[str], None]],
+) -> None:
+    """Making a role does not yet allow to work as it."""
+    database, run = nobody
+    run(f"ALTER ROLE {conninfo_to_dict(database.url)['user']} CREATEROLE")
+
+    migrate(database)
+
     assert execute(database, "SELECT current_user") == [(database.service_role,)]
 
 
