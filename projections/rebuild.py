@@ -169,12 +169,12 @@ class _Copies:
 
     def catch_up_with_live(self, locker: Connection) -> None:
         """Come to where the live tables stand, and leave a transaction open whose snapshot sees both there."""
-        while not self._near(live := _positions(locker, "read_positions")):
+        while not self._near(live := _positions(locker)):
             self._apply_upto(live)
         self._index()
         for attempt in stamina.retry_context(on=psycopg.errors.LockNotAvailable, attempts=LOCK_ATTEMPTS):
             with attempt, locker.transaction():
-                self._apply_upto(_positions(locker, "lock_positions"))
+                self._apply_upto(_locked_positions(locker))
                 self._connection.execute(SQL["begin_comparing"])
                 self._connection.execute(SQL["take_snapshot"])
 
@@ -265,7 +265,7 @@ class _Copies:
     def _swap(self, shape: list[Any], schema: str) -> None:
         with self._connection.transaction():
             self._connection.execute(SQL["bound_swap"], {"lock_timeout": SWAP_LOCK_TIMEOUT})
-            self._apply_upto(_positions(self._connection, "lock_positions"))
+            self._apply_upto(_locked_positions(self._connection))
             if self._shape() != shape:
                 raise ReadModelsChanged(schema=schema)
             self._run("swap")
@@ -277,5 +277,10 @@ _NAMES: Final = [group.name for group in GROUPS]
 _PARAMETERS: Final = {"tables": list(TABLES), "suffix": REBUILT}
 
 
-def _positions(connection: Connection, statement: Literal["read_positions", "lock_positions"]) -> dict[str, int]:
-    return dict(connection.execute(SQL[statement], {"names": _NAMES}).fetchall())
+def _positions(connection: Connection) -> dict[str, int]:
+    return dict(connection.execute(SQL["read_positions"], {"names": _NAMES}).fetchall())
+
+
+def _locked_positions(connection: Connection) -> dict[str, int]:
+    connection.execute(SQL["lock_positions"], {"names": _NAMES})
+    return _positions(connection)

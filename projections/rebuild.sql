@@ -112,12 +112,9 @@ SELECT c.relname, 'table', c.relname,
 SELECT name, least(position, (SELECT position FROM head)) FROM tracking WHERE name = ANY (%(names)s)
 
 -- name: lock_positions
--- As long as this is held, no projector moves: the live tables stay as they are at these positions.
-SELECT name, least(position, (SELECT position FROM head))
-  FROM tracking
- WHERE name = ANY (%(names)s)
- ORDER BY name
-   FOR UPDATE
+-- As long as this is held, no projector moves, and the live tables stay as they are. Where they stand is read by a
+-- statement of its own after it: this one may have waited for a projector, and would see the head as it was before.
+SELECT name FROM tracking WHERE name = ANY (%(names)s) ORDER BY name FOR UPDATE
 
 -- name: read_head
 SELECT position FROM head

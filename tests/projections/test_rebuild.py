@@ -25,11 +25,16 @@ from projections.groups import GROUPS
 from projections.page import read_page
 from projections.projector import Projector
 from projections.rebuild import RowDifference, Stage, rebuild
-from projections.tables import REBUILT, TABLES
+from projections.tables import LIVE, REBUILT, TABLES
 from tests.projections.histories import History, append_rows, histories
 from tests.projections.test_projector import apply_singly, caught_up, dump, empty, running, some_history, wait_until
 
 MOVED: Final = "UPDATE tracking SET position = (SELECT position FROM head)"
+WAITING_FOR_A_LOCK: Final = """
+    SELECT 1 FROM pg_stat_activity
+     WHERE application_name = 'payment-ledger rebuild' AND wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'
+       AND pid IN (SELECT pid FROM pg_locks WHERE relation = (current_schema() || '.tracking')::regclass)
+"""
 
 
 @pytest.fixture
@@ -331,6 +336,31 @@ def test_the_service_goes_on_while_all_is_rebuilt(database: Database, writer: Wr
     assert failures == []
     assert reads[0] > 0
     assert rebuild(database, check_only=True).clean
+
+
+def test_what_a_projector_applies_while_it_is_waited_for_is_compared_as_well(
+    database: Database, owner: psycopg.Connection[Any]
+) -> None:
+    """The log has moved on, too, since the rebuild began to wait: nothing of that is a difference."""
+    history = some_history()
+    append_and_apply(owner, history)
+    later = some_history(30).rows[len(history.rows) :]
+    done: list[rebuilding.Rebuilding] = []
+    checking = threading.Thread(target=lambda: done.append(rebuild(database, check_only=True)))
+    with closing(database.connect(application="payment-ledger tests")) as projector:
+        with projector.transaction():
+            projector.execute("SELECT * FROM tracking FOR UPDATE")
+            checking.start()
+            wait_until(lambda: owner.execute(WAITING_FOR_A_LOCK).fetchone() is not None)
+            append_rows(owner, later)
+            page = read_page(projector, after=len(history.rows), size=len(later))
+            for group in GROUPS:
+                group.apply(projector, page.events, LIVE)
+            projector.execute(MOVED)
+        checking.join()
+
+    assert done[0].position == len(history.rows) + len(later)
+    assert done[0].clean
 
 
 def test_a_reader_in_a_long_transaction_is_waited_for(database: Database, owner: psycopg.Connection[Any]) -> None:
