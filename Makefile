@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench lock
+.PHONY: help setup run test check bench chaos lock
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf 'make %-7s %s\n' "$$name" "$$what"; done
@@ -27,6 +27,9 @@ check: setup ## Lint, format and types
 
 bench: setup ## Measure how fast it is here
 	@exec $(PY) -m api.cli bench $(ARGS)
+
+chaos: setup ## Torment the service for ten minutes, and hold its books against everything (ARGS="--minutes 1 --seed 7")
+	@exec $(PY) -m tests.chaos.campaign $(ARGS)
 
 lock: setup ## Resolve the dependencies anew (UPGRADE=1: to the newest allowed) into the lock files
 	@.ci/lock

@@ -45,6 +45,7 @@ from ledger.errors import (
     WriterStopped,
 )
 from ledger.events import IdempotencyKey
+from ledger.fail_points import fail_point
 from ledger.identifiers import account_stream, opening_scope, payment_scope, payment_stream, stream_id
 from ledger.log import SQL as LOG
 from ledger.log import Head, append, row_columns
@@ -217,8 +218,10 @@ class Writer:
                 if in_doubt is None or not self._was_committed(connection, in_doubt):
                     in_doubt = None
                     stored = self._decide_and_store(connection, [waiting.command for waiting in batch])
+                    fail_point("writer.before_commit")
                     in_doubt = stored
                     connection.execute(LOG["commit"])
+                    fail_point("writer.after_commit")
             except _FAULTS_OF_DATA as fault:
                 self._start_over()
                 self._write_singly(batch, CommandRejected(sqlstate=fault.sqlstate or ""))
@@ -254,7 +257,9 @@ class Writer:
             self._notifier.notify("log")
         if any(entry.due_at <= stored.books.at for entry in stored.books.enqueued.values()):
             self._notifier.notify("queue")
+        fail_point("writer.before_answer")
         _answer(list(zip(batch, stored.answers, strict=True)))
+        fail_point("writer.after_answer")
 
     # --- one transaction ---
 
@@ -270,18 +275,23 @@ class Writer:
             else:
                 batch.apply(command, decision)
                 answers.append(decision.answer)
-        return _Stored(batch, _store(connection, head, batch), answers)
+        fail_point("writer.before_insert")
+        reached = _store(connection, head, batch)
+        fail_point("writer.after_insert")
+        return _Stored(batch, reached, answers)
 
     def _begin(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> tuple[Head, BatchBooks]:
         """Lock the head and bring the books up to it, with all that these commands need."""
         asked = {key for command in commands if (key := _key_of(command)) is not None}
         parameters = {"scopes": [scope for scope, _ in asked], "keys": [key for _, key in asked]}
+        fail_point("writer.before_lock")
         with connection.pipeline():
             connection.execute(LOG["begin"])
             heads = connection.execute(LOG["lock_head"], prepare=True, binary=True)
             clocks = connection.execute(LOG["read_clock"], prepare=True, binary=True)
             keys = connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True) if asked else None
         head = Head(*_only(heads))
+        fail_point("writer.after_lock")
         taken = {} if keys is None else {(row[0], row[1]): _key_taken(row) for row in keys}
         self._catch_up(connection, head)
         self._learn(connection, streams_of(commands, taken.values()))

@@ -25,6 +25,7 @@ from ledger.database import Database
 from ledger.decisions import QueueAction
 from ledger.errors import Refusal, StaleCommand, Unavailable
 from ledger.events import PaymentKind
+from ledger.fail_points import fail_point
 from ledger.heartbeat import Heartbeat, new_instance
 from ledger.sql import load_statements
 from ledger.wakeup import listen_statement
@@ -148,8 +149,12 @@ class Worker:
 
     async def _claim(self, connection: psycopg.AsyncConnection[Any], limit: int) -> list[Claim]:
         parameters = {"limit": limit, "lease": self._lease, "worker": self.name}
+        fail_point("worker.before_claim")
         cursor = await connection.execute(SQL["claim_due"], parameters, prepare=True, binary=True)
-        return [Claim(*row) async for row in cursor]
+        claims = [Claim(*row) async for row in cursor]
+        if claims:
+            fail_point("worker.after_claim")
+        return claims
 
     async def _until_due(self, connection: psycopg.AsyncConnection[Any]) -> float:
         cursor = await connection.execute(SQL["next_due"], prepare=True, binary=True)
@@ -191,6 +196,7 @@ class Worker:
             _log.error("call_failed", exc_info=error)
 
     async def _handle(self, claim: Claim) -> None:
+        fail_point("worker.before_call")
         if claim.action == "inquire":
             report: GatewayReport = await self._inquire(claim)
         elif claim.lapsed:
@@ -198,6 +204,7 @@ class Worker:
             report = self._outcome(claim, lost)
         else:
             report = self._outcome(claim, await self._gateway.pay(_pay_call(claim)))
+        fail_point("worker.after_call")
         await self._report(report)
 
     def _outcome(self, claim: Claim, answer: GatewayAnswer) -> RecordGatewayOutcome:
@@ -250,7 +257,9 @@ class Worker:
             try:
                 async for attempt in stamina.retry_context(on=Unavailable, attempts=None, timeout=None, wait_max=1.0):
                     with attempt:
+                        fail_point("worker.before_outcome")
                         await self._writer.execute(report)
+                        fail_point("worker.after_outcome")
             except StaleCommand as stale:
                 report = structs.replace(report, seen_version=stale.version)
             except Refusal as refusal:

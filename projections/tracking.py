@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from msgspec import Struct
 
+from ledger.fail_points import fail_point
 from ledger.sql import load_statements
 from projections.groups import Group
 from projections.page import Placed
@@ -65,6 +66,8 @@ class Lease(Struct, frozen=True):
             moving = {**held, "from_position": after, "to_position": reached, "lease": self.duration}
             if connection.execute(SQL["move"], moving, prepare=True).rowcount != 1:
                 raise LeadLost
+            fail_point("projector.before_commit")
+        fail_point("projector.after_commit")
         return reached
 
     def stop(self, connection: Connection, group: Group, *, position: int, because: str) -> None:

@@ -8,6 +8,7 @@ import selectors
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-Cut = Literal["before_commit", "after_commit", "any_query"]
+Cut = Literal["before_commit", "after_commit", "late_commit", "any_query"]
+"""Lost before the COMMIT reaches the server; with its reply; before, and the server gets it later; or at any query."""
 
+LATE_SECONDS = 0.3
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
@@ -49,7 +52,11 @@ class PostgresProxy:
                 client.close()
                 continue
             server = socket.socket(socket.AF_UNIX)
-            server.connect(self._target)
+            try:
+                server.connect(self._target)
+            except OSError:  # the server is away, and so the client is turned away as well
+                self._close(client, server)
+                continue
             self._pairs.add((client, server))
             threading.Thread(target=self._converse, args=(client, server), daemon=True).start()
 
@@ -57,21 +64,30 @@ class PostgresProxy:
         with selectors.DefaultSelector() as ready, suppress(OSError):
             ready.register(client, selectors.EVENT_READ)
             ready.register(server, selectors.EVENT_READ)
-            while True:
+            lost = False
+            while not lost:
                 for key, _ in ready.select():
                     source = client if key.fileobj is client else server
                     data = source.recv(1 << 16)
-                    if not data or (source is client and self._lose(data, server)):
-                        return self._close(client, server)
+                    lost = not data or (source is client and self._lose(data, client, server))
+                    if lost:
+                        break
                     (server if source is client else client).sendall(data)
+        self._close(client, server)
+        self._pairs.discard((client, server))
 
-    def _lose(self, data: bytes, server: socket.socket) -> bool:
+    def _lose(self, data: bytes, client: socket.socket, server: socket.socket) -> bool:
         match self.cut:
             case "before_commit" if data == _COMMIT:
                 pass
             case "after_commit" if data == _COMMIT:
                 server.sendall(data)
                 server.recv(1 << 16)  # the reply, which the client is not to see
+            case "late_commit" if data == _COMMIT:
+                client.close()
+                time.sleep(LATE_SECONDS)  # the client has come back by now, and waits for what this one still holds
+                server.sendall(data)
+                server.recv(1 << 16)
             case "any_query":
                 pass
             case _:
@@ -88,7 +104,7 @@ class PostgresProxy:
     def close(self) -> None:
         """Lose all connections and take no more."""
         self._listener.close()
-        for pair in self._pairs:
+        for pair in list(self._pairs):
             self._close(*pair)
 
 

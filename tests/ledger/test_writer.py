@@ -424,7 +424,7 @@ def test_a_poisonous_command_is_refused_alone(database: Database, writer: Writer
     assert verify_seals(database).ok
 
 
-@pytest.mark.parametrize("cut", ["before_commit", "after_commit", "any_query"])
+@pytest.mark.parametrize("cut", ["before_commit", "after_commit", "late_commit", "any_query"])
 def test_a_connection_lost_around_the_commit_neither_loses_nor_doubles(postgres_url: str, cut: Any) -> None:
     """Whether the COMMIT arrived is found out by the seal at the batch's last position."""
     with fresh_ledger(postgres_url) as database, proxy_before(postgres_url) as proxy:

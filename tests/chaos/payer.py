@@ -1,0 +1,97 @@
+"""Clients that never give up: each request has an idempotency key and is sent again until it has a real answer."""
+
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import httpx
+
+from tests.services import Client
+
+ANSWERED_SECONDS_MAX = 120.0
+
+
+class Answered(NamedTuple):
+    """A request and its first real answer, as bytes."""
+
+    path: str
+    body: Mapping[str, Any]
+    key: str
+    status: int
+    content: bytes
+    payment_id: int
+
+
+def open_users(client: Client, count: int) -> dict[int, Decimal]:
+    """Open users with 0, 100, 200, 300 or 400 each; what each begins with."""
+    openings = {}
+    for n in range(count):
+        balance = Decimal(100 * (n % 5))
+        user = client.post("/users/", {"balance": str(balance)})
+        assert user.status_code == httpx.codes.CREATED, user.text
+        openings[user.json()["id"]] = balance
+    return openings
+
+
+class Payer(threading.Thread):
+    """One client: mixed deposits and withdrawals, one after the other, to whichever API answers."""
+
+    def __init__(
+        self, name: str, urls: Sequence[str], users: Sequence[int], *, seed: int = 0, pause_seconds: float = 0.0
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.answered: list[Answered] = []
+        self.sent_again = 0
+        self.wrong: list[str] = []
+        self._urls = urls
+        self._users = users
+        self._dice = random.Random(f"{seed}-{name}")
+        self._pause_seconds = pause_seconds
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        clients = [Client(url) for url in self._urls]
+        try:
+            while not self._ending.wait(self._pause_seconds):
+                self._pay(clients)
+        except AssertionError as wrong:
+            self.wrong.append(str(wrong))
+        finally:
+            for client in clients:
+                client.http.close()
+
+    def finish(self) -> None:
+        """Send nothing new, and wait until the last request has its answer."""
+        self._ending.set()
+        self.join()
+        assert not self.wrong, self.wrong
+
+    def _pay(self, clients: Sequence[Client]) -> None:
+        kind, field = self._dice.choice([("deposit", "deposit"), ("withdraw", "amount")])
+        body = {"user_id": self._dice.choice(self._users), field: f"{self._dice.randint(1, 6000) / 100:.2f}"}
+        path, key = f"/payments/{kind}", f"{self.name}-{len(self.answered)}"
+        answer = self._until_answered(clients, path, body, key)
+        made = answer.json()
+        self.answered.append(Answered(path, body, key, answer.status_code, answer.content, made["payment_id"]))
+        if self._dice.random() < 0.1:  # an impatient client, who has had his answer
+            again = self._until_answered(clients, path, body, key)
+            assert (again.status_code, again.content) == (answer.status_code, answer.content), again.text
+
+    def _until_answered(
+        self, clients: Sequence[Client], path: str, body: Mapping[str, Any], key: str
+    ) -> httpx.Response:
+        deadline = time.monotonic() + ANSWERED_SECONDS_MAX
+        while True:
+            try:
+                answer = self._dice.choice(clients).post(path, body, key=key)
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.status_code in {202, 422}:
+                return answer
+            assert answer is None or answer.status_code == 503, answer.text
+            assert time.monotonic() < deadline, f"no answer to {key} within {ANSWERED_SECONDS_MAX} s"
+            self.sent_again += 1
+            time.sleep(0.05)
