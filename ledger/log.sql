@@ -9,6 +9,12 @@ COMMIT
 -- batch that read anything else come after this one, as they would else miss what the last holder has just committed.
 SELECT position, digest, at, next_account_id, next_payment_sequence FROM head FOR UPDATE
 
+-- name: bound_holding
+-- Sent right after lock_head, and so counts from the moment at which the lock is held: whoever hangs with it holds the
+-- others up no longer than this, because the server then ends his session. The time-out for idle transactions does not
+-- do: psycopg ends a pipeline with a Flush behind its Sync, and the server stops that clock at the Flush for good.
+SET LOCAL transaction_timeout = '5s'
+
 -- name: read_head
 SELECT position, digest, at, next_account_id, next_payment_sequence FROM head
 

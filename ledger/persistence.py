@@ -244,6 +244,7 @@ def _append(connection: psycopg.Connection[Any], rows: list[Row]) -> tuple[Head,
     with connection.pipeline():
         connection.execute(LOG["begin"])
         heads = connection.execute(LOG["lock_head"], binary=True)
+        connection.execute(LOG["bound_holding"])
         clocks = connection.execute(LOG["read_clock"], binary=True)
     try:
         (head_row,), (clock_row,) = heads.fetchall(), clocks.fetchall()

@@ -64,8 +64,7 @@ PATIENCE_SECONDS: Final = 10.0
 """How long a batch waits for the database to come back before its commands are refused as unavailable."""
 
 _SESSION: Final = {
-    # A writer that hangs while it holds the head must not hold up the others: the server ends its session.
-    "idle_in_transaction_session_timeout": "5s",
+    # Longer than any other writer may hold the head (see bound_holding).
     "lock_timeout": "8s",
     # Durability is not for the session's settings to lose.
     "synchronous_commit": "on",
@@ -288,6 +287,7 @@ class Writer:
         with connection.pipeline():
             connection.execute(LOG["begin"])
             heads = connection.execute(LOG["lock_head"], prepare=True, binary=True)
+            connection.execute(LOG["bound_holding"])
             clocks = connection.execute(LOG["read_clock"], prepare=True, binary=True)
             keys = connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True) if asked else None
         head = Head(*_only(heads))
@@ -350,6 +350,7 @@ class Writer:
         with connection.pipeline():
             connection.execute(LOG["begin"])
             connection.execute(LOG["lock_head"])
+            connection.execute(LOG["bound_holding"])
             digests = connection.execute(LOG["read_digest"], {"position": stored.head.position})
         row = digests.fetchone()
         connection.rollback()

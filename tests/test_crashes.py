@@ -3,21 +3,28 @@
 The long form of this, with everything at once, is `make chaos`.
 """
 
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from api.embedded_postgres import EmbeddedPostgres
 from tests.books import differences
 from tests.chaos.fleet import Fleet, fleet_of, places_of
-from tests.chaos.payer import Payer, open_users
+from tests.chaos.payer import Answered, Payer, open_users
+from tests.processors.test_worker import BUSY, OK, ScriptedGateway
 from tests.services import Client
 
 pytestmark = pytest.mark.timeout(300)
 
 CLIENTS = 4
+WITHIN_SECONDS = 60.0
 
 
 @contextmanager
@@ -33,13 +40,34 @@ def paying(fleet: Fleet, users: list[int], *, pause_seconds: float = 0.02) -> It
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+def postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A Postgres that a test may kill."""
+    with (postgres := EmbeddedPostgres(tmp_path / "var", create=True)):
+        yield postgres
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, postgres: EmbeddedPostgres) -> Iterator[Fleet]:
     """One process of each part, on a Postgres of its own."""
-    with EmbeddedPostgres(tmp_path / "var", create=True) as url:
-        # A lease that has to run out is what takes time here.
-        fleet = Fleet(tmp_path, url, WORKER_PROCESSING_TIMEOUT_SECONDS="1.5")
-        with fleet_of(fleet, ("gateway", "api", "worker", "projector")):
-            yield fleet
+    # A lease that has to run out is what takes time here.
+    fleet = Fleet(tmp_path, postgres.ensure_running(), WORKER_PROCESSING_TIMEOUT_SECONDS="1.5")
+    with fleet_of(fleet, ("gateway", "api", "worker", "projector")):
+        yield fleet
+
+
+def check(fleet: Fleet, openings: dict[int, Decimal], payers: list[Payer]) -> None:
+    """What clients were told is so, the gateway did the same, and the seals fit."""
+    answered = [answer for payer in payers for answer in payer.answered]
+    fleet.apis()[0].wait_until_ready()
+    with Client(fleet.apis()[0].url) as client:
+        client.settled([answer.payment_id for answer in answered])
+        found = differences(client, openings, [answer.payment_id for answer in answered])
+        for answer in answered:
+            again = client.post(answer.path, answer.body, key=answer.key)
+            assert (answer.status, answer.content) == (again.status_code, again.content)
+    proof = fleet.run("audit", "verify", "--json")
+    assert found == []
+    assert proof.returncode == 0, proof.stdout + proof.stderr
 
 
 @pytest.mark.parametrize("part", ["api", "worker", "projector"])
@@ -52,18 +80,181 @@ def test_a_part_that_dies_at_any_boundary_loses_and_doubles_nothing(fleet: Fleet
 
     with paying(fleet, list(openings)) as payers:
         for place in places_of(part):
-            victim.start("--die-at", f"{place}:2")
+            victim.start("--at", f"{place}:2")
             victim.wait_until_dead()
         victim.start()
 
-    answered = [answer for payer in payers for answer in payer.answered]
-    with Client(fleet.apis()[0].url) as client:
-        client.settled([answer.payment_id for answer in answered])
-        found = differences(client, openings, [answer.payment_id for answer in answered])
-        for answer in answered:
-            again = client.post(answer.path, answer.body, key=answer.key)
-            assert (answer.status, answer.content) == (again.status_code, again.content)
-    proof = fleet.run("audit", "verify", "--json")
-    assert found == []
     assert dict.fromkeys(places_of(part), 1) == fleet.hits
-    assert proof.returncode == 0, proof.stdout + proof.stderr
+    check(fleet, openings, payers)
+
+
+def postmaster(directory: Path) -> "psutil.Process":
+    return psutil.Process(int((directory / "var/postgres/cluster/postmaster.pid").read_text().split()[0]))
+
+
+def a_backend(directory: Path) -> "psutil.Process":
+    """The process of some session; when it is killed, Postgres ends all the others and starts all over."""
+    names = {child: " ".join(child.cmdline()) for child in postmaster(directory).children()}
+    return next(child for child, name in names.items() if "postgres postgres [local]" in name)
+
+
+def wait_for_answers(payers: list[Payer], count: int) -> None:
+    """Wait until clients have got so many more answers."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    wanted = sum(len(payer.answered) for payer in payers) + count
+    while sum(len(payer.answered) for payer in payers) < wanted:
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_postgres_that_is_killed_under_load_loses_nothing(
+    fleet: Fleet, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Its postmaster three times, and a backend three times; clients wait meanwhile and are answered afterwards."""
+    with Client(fleet.apis()[0].url) as client:
+        openings = open_users(client, 8)
+
+    with paying(fleet, list(openings)) as payers:
+        for _ in range(3):
+            wait_for_answers(payers, 20)
+            server = postmaster(tmp_path)
+            server.kill()
+            server.wait(WITHIN_SECONDS)
+            postgres.ensure_running()
+            wait_for_answers(payers, 20)
+            a_backend(tmp_path).kill()
+
+    check(fleet, openings, payers)
+
+
+def test_a_writer_frozen_with_the_head_in_its_hands_holds_the_others_up_for_seconds_only(fleet: Fleet) -> None:
+    """Postgres ends its session; thawed, it finds that nothing was stored, and answers its clients all the same."""
+    frozen, other = fleet.members["api"], fleet.add("api-2", "api")
+    with Client(frozen.url) as client:
+        openings = open_users(client, 8)
+    frozen.stop()
+    frozen.start("--freeze", "--at", "writer.after_insert:3")
+    other.start()
+    for api in (frozen, other):
+        api.wait_until_ready()
+
+    with paying(fleet, list(openings)) as payers:
+        frozen.wait_until_hit()
+        with Client(other.url) as client:
+            answer = client.post("/payments/deposit", {"user_id": 1, "deposit": "1.00"}, key="patient")
+        still_frozen = frozen.is_alive()
+        frozen.signal(signal.SIGCONT)
+
+    assert (answer.status_code, still_frozen) == (202, True)
+    with Client(other.url) as client:
+        client.settled([answer.json()["payment_id"]])
+        payers[0].answered.append(
+            Answered(
+                "/payments/deposit",
+                {"user_id": 1, "deposit": "1.00"},
+                "patient",
+                202,
+                answer.content,
+                answer.json()["payment_id"],
+            )
+        )
+    check(fleet, openings, payers)
+
+
+def test_a_projector_frozen_in_its_transaction_is_replaced(fleet: Fleet) -> None:
+    """Postgres ends its session, another takes the lead, and what the first one tells when it is thawed is nothing."""
+    frozen, other = fleet.members["projector"], fleet.add("projector-2", "projector")
+    frozen.stop()
+    frozen.start("--freeze", "--at", "projector.before_commit:3")
+    with Client(fleet.apis()[0].url) as client:
+        openings = open_users(client, 8)
+
+    with paying(fleet, list(openings), pause_seconds=0.2) as payers:
+        frozen.wait_until_hit()
+        other.start()
+        wait_for_answers(payers, 20)
+        with Client(fleet.apis()[0].url) as client:
+            client.settled([answer.payment_id for payer in payers for answer in payer.answered])
+        frozen.signal(signal.SIGCONT)
+
+    check(fleet, openings, payers)
+
+
+# --- one payment, and a gateway that is told what to say -------------------------------------------------------------
+
+
+@contextmanager
+def scripted(tmp_path: Path, postgres: EmbeddedPostgres, gateway: ScriptedGateway) -> Iterator[tuple[Fleet, Client]]:
+    """A service with an account of 1000.00, whose worker the test starts, and a gateway that says what it is told."""
+    settings = {"WORKER_PROCESSING_TIMEOUT_SECONDS": "1.5", "PAYMENT_GATEWAY_URL": gateway.url}
+    fleet = Fleet(tmp_path, postgres.ensure_running(), **settings)
+    with fleet_of(fleet, ("api", "projector")), Client(fleet.apis()[0].url) as client:
+        client.post("/users/", {"balance": 1000})
+        yield fleet, client
+
+
+def history(client: Client, payment_id: int) -> list[tuple[str, Any, Any]]:
+    """A payment's events in short: topic, outcome, error."""
+    events = client.get(f"/payments/{payment_id}/events")["items"]
+    return [
+        (event["topic"].removeprefix("payment."), event["data"].get("outcome"), event["data"].get("error"))
+        for event in events
+    ]
+
+
+def test_a_worker_killed_after_the_money_moved_and_turned_away_ever_since_has_not_failed_the_payment(
+    tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    """The call whose answer died with it is known to have been made, so the gateway is asked before anything fails."""
+    with (
+        ScriptedGateway(calls=[OK, BUSY], inquiries=[OK]) as gateway,
+        scripted(tmp_path, postgres, gateway) as (fleet, client),
+    ):
+        worker = fleet.add("worker", "worker")
+        worker.start("--at", "worker.after_call:1")
+        payment_id = client.post("/payments/withdraw", {"user_id": 1, "amount": 50}).json()["payment_id"]
+        worker.wait_until_dead()
+        worker.start()
+
+        payment = client.settled([payment_id])[payment_id]
+
+        assert (payment["status"], payment["attempts"]) == ("success", 3)
+        assert client.get("/users/1")["balance"] == 949.0
+        assert history(client, payment_id) == [
+            ("requested", None, None),
+            ("gateway_attempted", "unknown", "lease_expired"),
+            ("gateway_attempted", "turned_away", "gateway_error_429"),
+            ("gateway_attempted", "turned_away", "gateway_error_429"),
+            ("inquired", None, None),
+            ("succeeded", None, None),
+        ]
+        assert gateway.of("GET") == [(payment_id, f"payment-{payment_id}")]
+
+
+def test_two_workers_that_both_believe_to_own_a_payment_settle_it_once(
+    tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    """One is frozen with the answer in its hands until its lease has run out; what it tells later changes nothing."""
+    with (
+        ScriptedGateway(calls=[OK, OK]) as gateway,
+        scripted(tmp_path, postgres, gateway) as (fleet, client),
+    ):
+        frozen, other = fleet.add("worker-1", "worker"), fleet.add("worker-2", "worker")
+        frozen.start("--freeze", "--at", "worker.after_call:1")
+        payment_id = client.post("/payments/deposit", {"user_id": 1, "deposit": 200}).json()["payment_id"]
+        frozen.wait_until_hit()
+        other.start()
+        client.settled([payment_id])
+
+        frozen.signal(signal.SIGCONT)
+        frozen.stop()
+
+        assert client.get("/users/1")["balance"] == 1196.0
+        assert history(client, payment_id) == [
+            ("requested", None, None),
+            ("gateway_attempted", "unknown", "lease_expired"),
+            ("gateway_attempted", "approved", None),
+            ("succeeded", None, None),
+        ]
+        assert gateway.of("POST") == [(payment_id, f"payment-{payment_id}")] * 2
+        assert client.get("/dlq") == []

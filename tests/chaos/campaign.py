@@ -81,7 +81,7 @@ class Campaign:
             member.start()
         else:
             place = next(self._places[member.part])
-            member.start("--die-at", f"{place}:{self._dice.randint(1, REACHED_MAX)}")
+            member.start("--at", f"{place}:{self._dice.randint(1, REACHED_MAX)}")
 
     def keep(self) -> None:
         """Start again what has died, as a supervisor would, until it is calm."""

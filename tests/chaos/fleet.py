@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import get_args
 
+import psutil
+
 from ledger.fail_points import FailPoint
 from tests.services import CHECKOUT, QUICK_GATEWAY, free_port, is_ready
 
@@ -66,6 +68,14 @@ class Member:
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         return self._process.wait(STOP_SECONDS_MAX)
+
+    def wait_until_hit(self) -> None:
+        """Wait until it has got to the fail point at which it freezes."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        assert self._process is not None
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < deadline, self._fleet.log.read_text()[-3000:]
+            time.sleep(0.01)
 
     def wait_until_dead(self) -> int:
         assert self._process is not None
