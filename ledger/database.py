@@ -37,6 +37,9 @@ class Database(Struct, frozen=True):
         if not owner:
             settings["role"] = self.service_role
         given = conninfo_to_dict(self.url)
+        if given.get("target_session_attrs") == "read-write":
+            # Means the primary of several servers; libpq would refuse it for sessions of ours that only read.
+            given["target_session_attrs"] = "primary"
         ours = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
         merged: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,

@@ -4,7 +4,6 @@ The long form of this, with everything at once, is `make chaos`.
 """
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -17,7 +16,7 @@ import pytest
 from api.embedded_postgres import EmbeddedPostgres
 from tests.books import differences
 from tests.chaos.fleet import Fleet, fleet_of, places_of
-from tests.chaos.payer import Answered, Payer, open_users
+from tests.chaos.payer import Answered, Payer, open_users, wait_for_answers
 from tests.processors.test_worker import BUSY, OK, ScriptedGateway
 from tests.services import Client
 
@@ -96,15 +95,6 @@ def a_backend(directory: Path) -> "psutil.Process":
     """The process of some session; when it is killed, Postgres ends all the others and starts all over."""
     names = {child: " ".join(child.cmdline()) for child in postmaster(directory).children()}
     return next(child for child, name in names.items() if "postgres postgres [local]" in name)
-
-
-def wait_for_answers(payers: list[Payer], count: int) -> None:
-    """Wait until clients have got so many more answers."""
-    deadline = time.monotonic() + WITHIN_SECONDS
-    wanted = sum(len(payer.answered) for payer in payers) + count
-    while sum(len(payer.answered) for payer in payers) < wanted:
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_postgres_that_is_killed_under_load_loses_nothing(

@@ -95,3 +95,12 @@ class Payer(threading.Thread):
             assert time.monotonic() < deadline, f"no answer to {key} within {ANSWERED_SECONDS_MAX} s"
             self.sent_again += 1
             time.sleep(0.05)
+
+
+def wait_for_answers(payers: Sequence[Payer], count: int) -> None:
+    """Wait until clients have got so many more answers."""
+    deadline = time.monotonic() + ANSWERED_SECONDS_MAX
+    wanted = sum(len(payer.answered) for payer in payers) + count
+    while sum(len(payer.answered) for payer in payers) < wanted:
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
