@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import psycopg
 from psycopg import sql
 
 from ledger.database import Database
@@ -19,6 +21,18 @@ def fresh_ledger(url: str) -> Iterator[Database]:
         yield database
     finally:
         remove(database)
+
+
+@contextmanager
+def fresh_database(url: str) -> Iterator[str]:
+    """Make an empty database on the same server, for a whole service, and remove it; its URL."""
+    name = f"test_{uuid4().hex[:16]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def remove(database: Database) -> None:
