@@ -10,10 +10,16 @@ from litestar.params import JSONBody
 from msgspec import Raw, Struct
 
 from api.answers import Answer
-from api.errors import BodyTooLarge, DemoGatewayUnavailable, MediaTypeUnsupported, RequestInvalid
+from api.errors import (
+    BodyTooLarge,
+    DemoGatewayUnavailable,
+    IdempotencyKeyInvalid,
+    MediaTypeUnsupported,
+    RequestInvalid,
+)
 from api.mock_gateway_client import GatewayReply
 from api.problems import problems
-from api.requests import IdempotencyKeyHeader, Identifier, LedgerRequest, PaymentId
+from api.requests import IdempotencyKeyHeader, Identifier, LedgerRequest, PaymentId, idempotency_key
 from ledger.events import PaymentKind
 
 
@@ -38,7 +44,9 @@ class GatewayPayment(Struct, frozen=True, kw_only=True):
 @post(
     "/pay",
     status_code=200,
-    responses=problems(MediaTypeUnsupported, BodyTooLarge, RequestInvalid, DemoGatewayUnavailable),
+    responses=problems(
+        MediaTypeUnsupported, BodyTooLarge, RequestInvalid, IdempotencyKeyInvalid, DemoGatewayUnavailable
+    ),
 )
 async def pay(
     request: LedgerRequest,
@@ -46,17 +54,19 @@ async def pay(
     key: IdempotencyKeyHeader = None,
 ) -> Answer[dict[str, Any]]:
     """Ask the demo gateway to move money. It errs and times out as it is set to."""
-    headers = {"Content-Type": "application/json"} | ({} if key is None else {"Idempotency-Key": key})
+    headers = {"Content-Type": "application/json"} | _key(key)
     return _answer(await request.parts.mock_gateway.forward("POST", "/pay", body=await request.body(), headers=headers))
 
 
-@get("/payments/{payment_id:str}", responses=problems(RequestInvalid, DemoGatewayUnavailable))
+@get(
+    "/payments/{payment_id:str}", responses=problems(RequestInvalid, IdempotencyKeyInvalid, DemoGatewayUnavailable)
+)
 async def inquire(
     request: LedgerRequest, payment_id: PaymentId, key: IdempotencyKeyHeader = None
 ) -> Answer[dict[str, Any]]:
     """Ask the demo gateway what became of a payment."""
-    headers = {} if key is None else {"Idempotency-Key": key}
-    return _answer(await request.parts.mock_gateway.forward("GET", f"/payments/{payment_id}", headers=headers))
+    path = f"/payments/{payment_id}"
+    return _answer(await request.parts.mock_gateway.forward("GET", path, headers=_key(key)))
 
 
 @get("/effects", responses=problems(DemoGatewayUnavailable))
@@ -67,6 +77,11 @@ async def list_effects(request: LedgerRequest) -> Answer[dict[str, Any]]:
 
 
 mock_gateway = Router("/mock-gateway", tags=["demo gateway"], route_handlers=[pay, inquire, list_effects])
+
+
+def _key(header: str | None) -> dict[str, str]:
+    key = idempotency_key(header)
+    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _answer(reply: GatewayReply) -> Answer[dict[str, Any]]:

@@ -140,3 +140,18 @@ async def test_a_call_that_no_gateway_could_read_is_not_passed_on(
 
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
     assert gateway.requests == []
+
+
+@pytest.mark.parametrize("key", [b"caf\xc3\xa9", b"a" * 256, b"tab\there"])
+async def test_a_key_that_cannot_be_kept_is_not_passed_on(
+    client: httpx.AsyncClient, gateway: Gateway, key: bytes
+) -> None:
+    """It is refused here, as everywhere."""
+    headers = [(b"Idempotency-Key", key)]
+
+    paid = await client.post("/api/v1/mock-gateway/pay", json=PAYMENT, headers=headers)
+    asked = await client.get("/api/v1/mock-gateway/payments/1", headers=headers)
+
+    for answer in (paid, asked):
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_invalid")
+    assert gateway.requests == []
