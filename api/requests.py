@@ -89,11 +89,12 @@ class LedgerRequest(Request[Any, Any, State]):
 async def refuse_null(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse the word `null` for a parameter in the address, which msgspec would take for one that was left out.
 
+    It does so however the word is spelled, and a list for which a filter is left out shows what was not asked for.
     Raises RequestInvalid.
     """
-    if b"=null" in connection.scope["query_string"]:
+    if connection.scope["query_string"]:
         for name, value in connection.query_params.multi_items():
-            if value == "null":
+            if value.lower() == "null":
                 raise RequestInvalid.at(name, "cannot be null; leave it out")
 
 
