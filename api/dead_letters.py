@@ -9,9 +9,9 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import Struct
 
 from api.amounts import decimal
-from api.errors import BodyTooLarge, MediaTypeUnsupported, RequestInvalid
+from api.errors import RequestInvalid
 from api.pages import LIMIT_DEFAULT, Limit
-from api.problems import problems
+from api.problems import AS_COMMAND, problems
 from api.requests import LedgerRequest, PaymentId, Text
 from api.times import Timestamp, timestamp
 from ledger.commands import PaymentStanding, RequeuePayment, ResolvePayment
@@ -128,9 +128,7 @@ async def list_dead_letters(
     "/{payment_id:str}/requeue",
     status_code=202,
     responses=problems(
-        MediaTypeUnsupported,
-        BodyTooLarge,
-        RequestInvalid,
+        *AS_COMMAND,
         PaymentNotFound,
         NotRequeueable,
         InsufficientFunds,
@@ -154,9 +152,7 @@ async def requeue(request: LedgerRequest, payment_id: PaymentId, data: JSONBody[
     "/{payment_id:str}/resolve",
     status_code=202,
     responses=problems(
-        MediaTypeUnsupported,
-        BodyTooLarge,
-        RequestInvalid,
+        *AS_COMMAND,
         PaymentNotFound,
         NotResolvable,
         InsufficientFunds,

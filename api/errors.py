@@ -7,6 +7,7 @@
     |   +-- MethodNotAllowed
     |   +-- BodyTooLarge
     |   +-- MediaTypeUnsupported
+    |   +-- ContentCodingUnsupported
     |   +-- RequestInvalid           it can be read, and a field of it is not what it has to be
     |   +-- CursorInvalid
     |   +-- IdempotencyKeyInvalid
@@ -77,6 +78,14 @@ class MediaTypeUnsupported(RequestError):
 
     code = "media_type_unsupported"
     content_type: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ContentCodingUnsupported(RequestError):
+    """The body is compressed, or coded otherwise."""
+
+    code = "content_coding_unsupported"
+    content_coding: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -11,14 +11,12 @@ from msgspec import Raw, Struct
 
 from api.answers import Answer
 from api.errors import (
-    BodyTooLarge,
     DemoGatewayUnavailable,
     IdempotencyKeyInvalid,
-    MediaTypeUnsupported,
     RequestInvalid,
 )
 from api.mock_gateway_client import GatewayReply
-from api.problems import problems
+from api.problems import WITH_BODY, problems
 from api.requests import IdempotencyKeyHeader, Identifier, LedgerRequest, PaymentId, idempotency_key
 from ledger.events import PaymentKind
 
@@ -44,9 +42,7 @@ class GatewayPayment(Struct, frozen=True, kw_only=True):
 @post(
     "/pay",
     status_code=200,
-    responses=problems(
-        MediaTypeUnsupported, BodyTooLarge, RequestInvalid, IdempotencyKeyInvalid, DemoGatewayUnavailable
-    ),
+    responses=problems(*WITH_BODY, IdempotencyKeyInvalid, DemoGatewayUnavailable),
 )
 async def pay(
     request: LedgerRequest,
@@ -58,9 +54,7 @@ async def pay(
     return _answer(await request.parts.mock_gateway.forward("POST", "/pay", body=await request.body(), headers=headers))
 
 
-@get(
-    "/payments/{payment_id:str}", responses=problems(RequestInvalid, IdempotencyKeyInvalid, DemoGatewayUnavailable)
-)
+@get("/payments/{payment_id:str}", responses=problems(RequestInvalid, IdempotencyKeyInvalid, DemoGatewayUnavailable))
 async def inquire(
     request: LedgerRequest, payment_id: PaymentId, key: IdempotencyKeyHeader = None
 ) -> Answer[dict[str, Any]]:

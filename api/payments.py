@@ -17,17 +17,16 @@ from msgspec import UNSET, Meta, Raw, Struct
 from api.amounts import amount, decimal
 from api.answers import REPLAYED, Answer, replay_headers
 from api.errors import (
-    BodyTooLarge,
     CursorInvalid,
     FieldError,
     IdempotencyKeyInvalid,
-    MediaTypeUnsupported,
+    ReadsBusy,
     RequestError,
     RequestInvalid,
 )
 from api.pages import LIMIT_DEFAULT, Cursor, Limit
 from api.payment_reads import PaymentFilter, PaymentRow, PaymentStatus
-from api.problems import ProblemDocument, describe, problem_response, problems, too_little_money
+from api.problems import AS_COMMAND, ProblemDocument, describe, problem_response, problems, too_little_money
 from api.requests import (
     IDEMPOTENCY_KEY_PATTERN,
     IdempotencyKeyHeader,
@@ -235,9 +234,7 @@ _ACCEPTED_HEADERS: Final = [
     ),
 ]
 _ACCEPTED_PROBLEMS: Final = problems(
-    MediaTypeUnsupported,
-    BodyTooLarge,
-    RequestInvalid,
+    *AS_COMMAND,
     AccountNotFound,
     AmountInvalid,
     BalanceLimitExceeded,
@@ -283,7 +280,7 @@ async def withdraw(
     return _answer(await request.parts.execute(command))
 
 
-@post("/batch", status_code=200, responses=problems(MediaTypeUnsupported, BodyTooLarge, RequestInvalid))
+@post("/batch", status_code=200, responses=problems(*AS_COMMAND))
 async def take_batch(request: LedgerRequest, data: JSONBody[BatchRequest]) -> BatchAnswer:
     """Take up to 1,000 payments in one request. Each is answered as if it had been sent by itself."""
     rate = request.parts.settings.fee_rate_ppm
@@ -292,7 +289,7 @@ async def take_batch(request: LedgerRequest, data: JSONBody[BatchRequest]) -> Ba
     return BatchAnswer(results=_in_order(wishes, answers))
 
 
-@get("/{payment_id:str}", responses=problems(PaymentNotFound, RequestInvalid))
+@get("/{payment_id:str}", responses=problems(PaymentNotFound, RequestInvalid, ReadsBusy))
 async def read_payment(request: LedgerRequest, payment_id: PaymentId) -> PaymentView:
     """Read how far a payment is."""
     return payment_view(await request.parts.payments.get(payment_id))

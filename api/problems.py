@@ -19,16 +19,17 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import UNSET, Struct, UnsetType
 
 from api.answers import Answer
+from api.bodies import BODY_BYTES_MAX
 from api.errors import (
     AccountNotOpenThen,
     BodyTooLarge,
+    ContentCodingUnsupported,
     CursorInvalid,
     DemoGatewayUnavailable,
     FieldError,
@@ -48,7 +49,6 @@ from ledger.commands import PaymentAcceptance
 from ledger.money import BALANCE_MINOR_MAX
 
 MEDIA_TYPE: Final = "application/problem+json"
-BODY_BYTES_MAX: Final = 1024 * 1024
 RETRY_AFTER_SECONDS: Final = 1
 
 _log = structlog.get_logger()
@@ -89,6 +89,12 @@ class ProblemDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
     }
 
 
+WITH_BODY: Final = (RequestInvalid, MediaTypeUnsupported, ContentCodingUnsupported, BodyTooLarge)
+"""What any request with a body can come to, for the documentation."""
+
+AS_COMMAND: Final = (*WITH_BODY, errors.WriterBusy, errors.WriterStopped, errors.OutcomeUnknown)
+"""What any request that is to be written can come to."""
+
 _BROKEN: Final = "The service's store needs an operator; `payment-ledger status` says what is wrong with it."
 _LATER: Final = "Send the same request again in a moment."
 
@@ -101,6 +107,9 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
     BodyTooLarge: Problem(413, "The body is too large", "Send at most {limit_bytes} bytes in one request."),
     MediaTypeUnsupported: Problem(
         415, "The body is not JSON", "Send JSON in UTF-8 with `Content-Type: application/json`, not {content_type!r}."
+    ),
+    ContentCodingUnsupported: Problem(
+        415, "The body is coded", "Send the body as it is, without `Content-Encoding: {content_coding}`."
     ),
     RequestInvalid: Problem(422, "The request is not acceptable", "Change this and send the request again: {summary}."),
     CursorInvalid: Problem(
@@ -202,7 +211,6 @@ other, such as one that ends a process at its start, by that of the class above 
 _TRANSLATIONS: Final[list[tuple[type[Exception], Callable[[Any], errors.LedgerError]]]] = [
     (NotFoundException, lambda _: RouteNotFound()),
     (MethodNotAllowedException, lambda error: MethodNotAllowed(allow=(error.headers or {}).get("allow", ""))),
-    (RequestEntityTooLarge, lambda _: BodyTooLarge(limit_bytes=BODY_BYTES_MAX)),
     (ValidationException, lambda error: RequestInvalid(errors=tuple(_field_errors(error)))),
     (ClientException, lambda error: RequestMalformed(why=error.detail)),
     (psycopg.OperationalError, lambda _: errors.DatabaseUnavailable()),
@@ -317,6 +325,7 @@ _SAMPLE_FACTS: Final = {
     "limit_bytes": BODY_BYTES_MAX,
     "limit_minor": BALANCE_MINOR_MAX,
     "content_type": "text/plain",
+    "content_coding": "gzip",
     "currency": "XXX",
 }
 """What the examples in the documentation are about."""
@@ -347,6 +356,8 @@ def _ours(raised: Exception) -> errors.LedgerError:
 def _headers(error: errors.LedgerError) -> dict[str, str]:
     if isinstance(error, MethodNotAllowed):
         return {"Allow": error.allow}
+    if isinstance(error, ContentCodingUnsupported):
+        return {"Accept-Encoding": "identity"}
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.may_retry else {}
 
 

@@ -6,6 +6,7 @@ float on the way. Ids may come as strings or floats of integral value; fields th
 
 import json
 import re
+from collections.abc import AsyncGenerator
 from functools import cache
 from typing import Annotated, Any, Final, NoReturn
 
@@ -13,11 +14,11 @@ import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.exceptions import InternalServerException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
+from api.bodies import read_body
 from api.errors import FieldError, IdempotencyKeyInvalid, MediaTypeUnsupported, RequestInvalid, RequestMalformed
 from api.parts import Parts
 from api.request_ids import request_id
@@ -71,13 +72,14 @@ class LedgerRequest(Request[Any, Any, State]):
         content_type = self.headers.get("content-type", "")
         if content_type and not _JSON_TYPE.fullmatch(content_type):
             raise MediaTypeUnsupported(content_type=content_type[:100])
-        try:
-            body = await super().body()
-        except InternalServerException:
-            raise RequestMalformed(why="the connection was closed before the end of the body") from None
+        body = await super().body()
         if not body:
             raise RequestMalformed(why="the body is empty, and has to be a JSON object")
         return body
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Give the body in one piece. Raises RequestError."""
+        yield await read_body(self.receive, self.headers)
 
     async def json(self) -> Any:  # noqa: ANN401 - it is what the handler asks for
         """Read the body as what the handler asks for. Raises RequestError."""

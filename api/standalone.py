@@ -26,6 +26,9 @@ DRAIN_SECONDS: Final = 2.0
 POSTGRES_LOOK_SECONDS: Final = 0.5
 """How often the embedded Postgres is looked at. Its absence is noticed by everybody else at once."""
 
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""How long the address and the headers of a request may be together. The server answers longer ones by itself."""
+
 _BACKLOG: Final = 1024
 _log = structlog.get_logger()
 
@@ -86,6 +89,7 @@ async def serve_http(app: Any, *, host: str, port: int, stopping: asyncio.Event)
     The application's own lifespan has to be around this, so that it ends after the last answer, whatever happens here.
     """
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415 - only this part needs it
+    from granian.http import HTTP1Settings  # noqa: PLC0415 - (as above)
     from granian.server.embed import Server  # noqa: PLC0415 - (as above)
 
     ensure_free(host, port)
@@ -95,6 +99,7 @@ async def serve_http(app: Any, *, host: str, port: int, stopping: asyncio.Event)
         port=port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=HEAD_BYTES_MAX),
         websockets=False,
         backlog=_BACKLOG,
         log_enabled=False,

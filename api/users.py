@@ -13,16 +13,15 @@ from api.amounts import amount, decimal
 from api.answers import REPLAYED, Answer, replay_headers
 from api.errors import (
     AccountNotOpenThen,
-    BodyTooLarge,
     CursorInvalid,
     IdempotencyKeyInvalid,
-    MediaTypeUnsupported,
+    ReadsBusy,
     RequestInvalid,
 )
 from api.pages import LIMIT_DEFAULT, Cursor, Limit
 from api.payment_reads import PaymentFilter
 from api.payments import Kind, PaymentPage, Status, payment_page
-from api.problems import problems
+from api.problems import AS_COMMAND, problems
 from api.requests import IdempotencyKeyHeader, LedgerRequest, Position, UserId, idempotency_key
 from api.times import Timestamp, moment, timestamp
 from ledger.commands import AccountOpening, OpenAccount
@@ -129,9 +128,7 @@ To = Annotated[
         ),
     ],
     responses=problems(
-        MediaTypeUnsupported,
-        BodyTooLarge,
-        RequestInvalid,
+        *AS_COMMAND,
         AmountInvalid,
         CurrencyUnknown,
         IdempotencyKeyInvalid,
@@ -151,13 +148,13 @@ async def open_user(
     return _opened(await request.parts.execute(command))
 
 
-@get("/{user_id:str}", responses=problems(AccountNotFound, RequestInvalid))
+@get("/{user_id:str}", responses=problems(AccountNotFound, RequestInvalid, ReadsBusy))
 async def read_user(request: LedgerRequest, user_id: UserId) -> UserView:
     """Read a user's balance."""
     return _user(await request.parts.accounts.get(user_id))
 
 
-@get("/{user_id:str}/balance", responses=problems(AccountNotFound, AccountNotOpenThen, RequestInvalid))
+@get("/{user_id:str}/balance", responses=problems(AccountNotFound, AccountNotOpenThen, RequestInvalid, ReadsBusy))
 async def read_balance(
     request: LedgerRequest, user_id: UserId, at: At = None, position: Position = None
 ) -> BalanceView:
@@ -169,7 +166,7 @@ async def read_balance(
     return _balance(found)
 
 
-@get("/{user_id:str}/transactions", responses=problems(AccountNotFound, RequestInvalid, CursorInvalid))
+@get("/{user_id:str}/transactions", responses=problems(AccountNotFound, RequestInvalid, CursorInvalid, ReadsBusy))
 async def list_transactions(
     request: LedgerRequest,
     user_id: UserId,
@@ -186,7 +183,7 @@ async def list_transactions(
     return payment_page(rows, next_cursor)
 
 
-@get("/{user_id:str}/statement", responses=problems(AccountNotFound, RequestInvalid, CursorInvalid))
+@get("/{user_id:str}/statement", responses=problems(AccountNotFound, RequestInvalid, CursorInvalid, ReadsBusy))
 async def read_statement(
     request: LedgerRequest,
     user_id: UserId,

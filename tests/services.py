@@ -15,6 +15,8 @@ from typing import Any, Self
 import httpx
 import psutil
 
+from ledger.database import Database
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 60.0
 QUIET_SECONDS_MAX = 120.0
@@ -75,13 +77,17 @@ class Service:
             )
         while not self.is_ready():
             took = time.monotonic() - started
-            assert self._process.poll() is None, self._log.read_text()
-            assert took < START_SECONDS_MAX, self._log.read_text()
+            assert self._process.poll() is None, self.log()
+            assert took < START_SECONDS_MAX, self.log()
             time.sleep(0.05)
         return time.monotonic() - started
 
     def is_ready(self) -> bool:
         return is_ready(self.url)
+
+    def log(self) -> str:
+        """What its processes have written to standard error."""
+        return self._log.read_text()
 
     def stop(self) -> float:
         """Ask it to stop and wait for it; how long that took, in seconds."""
@@ -91,7 +97,7 @@ class Service:
         self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(30)
         took = time.monotonic() - started
-        assert code == 0, self._log.read_text()
+        assert code == 0, self.log()
         _, alive = psutil.wait_procs(family, timeout=5)
         assert alive == [], alive
         return took
@@ -133,7 +139,7 @@ class Service:
             yield
         finally:
             process.terminate()
-            assert process.wait(30) == 0, self._log.read_text()
+            assert process.wait(30) == 0, self.log()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command of ours beside it."""
@@ -153,6 +159,19 @@ def serving(directory: Path, **settings: str) -> Iterator[Service]:
         service.kill_everything()
         raise
     service.stop()
+
+
+@contextmanager
+def serving_api(database: Database, directory: Path, **settings: str) -> Iterator[str]:
+    """Run the API alone, as a process of its own, on a ledger that is there; its URL."""
+    own = {"DATABASE_URL": database.url, "LEDGER_SCHEMA": database.schema}
+    service = Service(directory, **own, **settings)
+    with service.another("api"):
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not service.is_ready():
+            assert time.monotonic() < deadline, service.log()
+            time.sleep(0.05)
+        yield service.url
 
 
 class Client:

@@ -1,0 +1,174 @@
+"""Bodies: read whole and within bounds of bytes, pieces and time, and only when they are sent as they are."""
+
+import asyncio
+import gzip
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from litestar.datastructures import Headers
+from litestar.types import Message
+
+from api.bodies import BODY_BYTES_MAX, PIECES_MAX, THROWN_AWAY_BYTES_MAX, read_body
+from api.errors import BodyTooLarge, RequestMalformed
+
+pytestmark = pytest.mark.anyio
+
+BODY = b'{"balance": 5}'
+
+
+class Sender:
+    """A client that sends a body in pieces of one size, and notes how many were taken."""
+
+    def __init__(self, pieces: Sequence[bytes], *, then: Callable[[], Any] | None = None) -> None:
+        self.taken = 0
+        self._pieces = pieces
+        self._then = then
+
+    async def receive(self) -> Any:
+        """Give the next piece, as a server does."""
+        self.taken += 1
+        if self.taken <= len(self._pieces):
+            more = self._then is not None or self.taken < len(self._pieces)
+            return {"type": "http.request", "body": self._pieces[self.taken - 1], "more_body": more}
+        assert self._then is not None
+        return await self._then()
+
+
+async def never() -> Message:
+    """Send nothing, and leave the connection open."""
+    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+
+async def disconnect() -> Message:
+    """Close the connection."""
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "deflate", "identity, gzip", "aws-chunked"])
+async def test_a_coded_body_is_refused(client: httpx.AsyncClient, coding: str) -> None:
+    """By what it says of itself, whatever it is, and with a word on what is understood."""
+    body = gzip.compress(BODY) if "gzip" in coding else BODY
+
+    answer = await client.post("/api/v1/users", content=body, headers={"Content-Encoding": coding})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "content_coding_unsupported")
+    assert coding in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "", "Identity"])
+async def test_a_body_that_is_said_to_be_as_it_is_is_taken(client: httpx.AsyncClient, coding: str) -> None:
+    """In the words that HTTP has for it."""
+    answer = await client.post("/api/v1/users", content=BODY, headers={"Content-Encoding": coding})
+
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "identity", "xchunked", "chunked, gzip"])
+async def test_a_transfer_coding_that_some_would_undo_is_refused(client: httpx.AsyncClient, coding: str) -> None:
+    """A proxy that undoes what we do not would have let another request pass."""
+    answer = await client.post("/api/v1/users", content=BODY, headers={"Transfer-Encoding": coding})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "request_malformed")
+    assert "Transfer-Encoding" in answer.json()["detail"]
+
+
+async def test_a_body_may_come_in_many_pieces() -> None:
+    """As many as are allowed, and they are put together in order."""
+    sender = Sender([b"%d," % number for number in range(PIECES_MAX)])
+
+    body = await read_body(sender.receive, Headers())
+
+    assert body == b"".join(b"%d," % number for number in range(PIECES_MAX))
+
+
+async def test_a_body_in_too_many_pieces_is_refused() -> None:
+    """Each costs about as much as a short request."""
+    sender = Sender([b"x"] * (PIECES_MAX + 1))
+
+    with pytest.raises(RequestMalformed, match="pieces"):
+        await read_body(sender.receive, Headers())
+
+
+async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold its connection for ever."""
+    monkeypatch.setattr("api.bodies.BODY_SECONDS_MAX", 0.05)
+
+    with pytest.raises(RequestMalformed, match="did not come to an end"):
+        await read_body(Sender([b"{"], then=never).receive, Headers())
+
+
+async def test_a_body_that_breaks_off_is_refused() -> None:
+    """Half of a request is none."""
+    with pytest.raises(RequestMalformed, match="closed before the end"):
+        await read_body(Sender([b"{"], then=disconnect).receive, Headers())
+
+
+async def test_a_body_as_large_as_allowed_is_taken() -> None:
+    """To the byte."""
+    whole = b"x" * BODY_BYTES_MAX
+
+    assert await read_body(Sender([whole[:-1], b"x"]).receive, Headers()) == whole
+    with pytest.raises(BodyTooLarge):
+        await read_body(Sender([whole, b"x"]).receive, Headers())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_the_rest_of_a_body_that_is_too_large_is_thrown_away(*, announced: bool) -> None:
+    """So that a client which first sends everything sees the answer."""
+    sender = Sender([b"x" * 65_536] * 160)
+    headers = Headers({"content-length": str(160 * 65_536)} if announced else {})
+
+    with pytest.raises(BodyTooLarge):
+        await read_body(sender.receive, headers)
+
+    assert sender.taken == 160
+
+
+async def test_not_everything_is_thrown_away() -> None:
+    """A body without an end would never be answered."""
+    sender = Sender([b"x" * 65_536] * 1_000)
+
+    with pytest.raises(BodyTooLarge):
+        await read_body(sender.receive, Headers())
+
+    assert sender.taken * 65_536 <= BODY_BYTES_MAX + THROWN_AWAY_BYTES_MAX + 65_536
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-length": str(BODY_BYTES_MAX + 1), "expect": "100-continue"},
+        {"content-length": str(THROWN_AWAY_BYTES_MAX + 1)},
+    ],
+)
+async def test_what_was_not_sent_yet_is_not_asked_for(headers: dict[str, str]) -> None:
+    """The client waits for a word to go on, or announces more than anybody would read."""
+    sender = Sender([], then=never)
+
+    with pytest.raises(BodyTooLarge):
+        await read_body(sender.receive, Headers(headers))
+
+    assert sender.taken == 0
+
+
+async def test_a_client_that_announces_too_much_and_sends_nothing_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment."""
+    monkeypatch.setattr("api.bodies.THROWN_AWAY_SECONDS_MAX", 0.05)
+    began = time.monotonic()
+
+    with pytest.raises(BodyTooLarge):
+        await read_body(Sender([], then=never).receive, Headers({"content-length": str(BODY_BYTES_MAX + 1)}))
+
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("length", ["", "-1", "+5", "1e3", "٥", "9" * 30, "five"])
+async def test_a_length_that_is_none_is_not_looked_at(length: str) -> None:
+    """The bytes are counted all the same."""
+    headers = Headers({"content-length": length})
+
+    assert await read_body(Sender([BODY]).receive, headers) == BODY
