@@ -18,7 +18,7 @@ from api.parts import Parts
 from api.payments import payments
 from api.problems import to_response
 from api.request_ids import RequestIds
-from api.requests import LedgerRequest, refuse_null
+from api.requests import LedgerRequest, refuse_null, refuse_two_keys
 from api.users import users
 from ledger.database import Database
 from ledger.settings import Settings
@@ -37,7 +37,7 @@ def create_app(settings: Settings, database: Database) -> Litestar:
         [Router("/api/v1", route_handlers=resources), livez, readyz],
         debug=False,
         exception_handlers={Exception: to_response},
-        guards=[refuse_null],
+        guards=[refuse_null, refuse_two_keys],
         lifespan=[_lifespan],
         # Litestar's own logging would write bodies and stack traces; ours is in request_ids and problems.
         logging_config=None,

@@ -116,7 +116,7 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
         422, "The cursor is not valid", "Take `next_cursor` of the page before, with the same filters, or start anew."
     ),
     IdempotencyKeyInvalid: Problem(
-        422, "The idempotency key is not valid", "An Idempotency-Key is 1 to 255 printable ASCII characters."
+        422, "The idempotency key is not valid", "Send one Idempotency-Key, of 1 to 255 printable ASCII characters."
     ),
     # the ledger says no
     errors.Refusal: Problem(422, "The ledger refuses the request", "Look at the documentation at /docs."),

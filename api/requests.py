@@ -100,6 +100,15 @@ async def refuse_null(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
                 raise RequestInvalid.at(name, "cannot be null; leave it out")
 
 
+async def refuse_two_keys(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Refuse a request with more than one idempotency key: whichever counted, sending the other again would pay twice.
+
+    Raises IdempotencyKeyInvalid.
+    """
+    if len(connection.headers.getall("idempotency-key", [])) > 1:
+        raise IdempotencyKeyInvalid
+
+
 def decode(body: bytes, wanted: Any) -> Any:  # noqa: ANN401 - the type is given at run time
     """Decode JSON into a type. Raises RequestMalformed for what is no JSON, RequestInvalid for another shape."""
     try:

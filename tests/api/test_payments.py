@@ -190,6 +190,21 @@ async def test_a_key_that_cannot_be_kept_is_refused(client: httpx.AsyncClient, k
     assert answer.json()["errors"][0]["path"] == "Idempotency-Key"
 
 
+@pytest.mark.parametrize("keys", [("a", "b"), ("a", "a"), ("a", ""), ("", "a")])
+async def test_two_keys_are_refused(client: httpx.AsyncClient, keys: tuple[str, str]) -> None:
+    """One of them would be left out, and who sends the other again would pay twice."""
+    await open_user(client)
+
+    answer = await client.post(
+        "/api/v1/payments/deposit",
+        json={"user_id": 1, "deposit": 5},
+        headers=[("Idempotency-Key", key) for key in keys],
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_invalid")
+    assert (await client.get("/api/v1/audit/events")).json()["position"] == 1
+
+
 @pytest.mark.parametrize(
     ("currency", "amount", "written", "fee"),
     [
