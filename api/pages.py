@@ -2,7 +2,7 @@
 
 Inside a cursor are the keys of the last item (never an offset, so that what is added meanwhile shifts nothing) and a
 digest over them, the route and its filters. To a client it is opaque: one that was bent, or was given out for another
-list or other filters, is refused.
+list or other filters, is refused. The digest is no secret; a cursor that somebody made up shows what anybody may read.
 """
 
 import base64
@@ -13,8 +13,10 @@ from typing import Annotated, Final
 
 import msgspec
 from litestar.params import QueryParameter
+from msgspec import Meta
 
 from api.errors import CursorInvalid
+from ledger.identifiers import ID_MAX
 
 LIMIT_MAX: Final = 500
 LIMIT_DEFAULT: Final = 50
@@ -30,7 +32,7 @@ Cursor = Annotated[
 ]
 
 _DIGEST_BYTES: Final = 8
-_keys: Final = msgspec.json.Decoder(tuple[int, ...])
+_keys: Final = msgspec.json.Decoder(tuple[Annotated[int, Meta(ge=0, le=ID_MAX + 1)], ...])
 
 Filters = Mapping[str, str | int | None]
 
