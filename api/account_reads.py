@@ -102,7 +102,8 @@ class AccountReads:
         filters = {"from": optional_timestamp(start), "to": optional_timestamp(end)}
         if cursor is None:
             first = await self._last_before(start) if start is not None else 0
-            after, upto = first, await self._last_before(end)
+            # A range that ends before it begins is empty: what it opens with is what it closes with.
+            after, upto = first, max(first, await self._last_before(end))
         else:
             first, after, upto = read_cursor(cursor, route, filters, keys=3)
         parameters = {"account_id": account_id, "after": after, "upto": upto, "limit": limit + 1}
