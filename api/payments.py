@@ -282,7 +282,11 @@ async def withdraw(
 
 @post("/batch", status_code=200, responses=problems(*AS_COMMAND))
 async def take_batch(request: LedgerRequest, data: JSONBody[BatchRequest]) -> BatchAnswer:
-    """Take up to 1,000 payments in one request. Each is answered as if it had been sent by itself."""
+    """Take up to 1,000 payments in one request. Each is answered as if it had been sent by itself.
+
+    Each has its own `idempotency_key`, if any; an `Idempotency-Key` for all of them is refused.
+    """
+    _refuse_key_for_all(request)
     rate = request.parts.settings.fee_rate_ppm
     wishes = [_wish(raw, index, command_id=request.id, rate=rate) for index, raw in enumerate(data.payments)]
     answers = await request.parts.execute_all([wish for wish in wishes if not isinstance(wish, ProblemDocument)])
@@ -398,6 +402,12 @@ def _accepted(acceptance: PaymentAcceptance) -> PaymentAccepted:
 Wish = RequestDeposit | RequestWithdrawal
 
 
+def _refuse_key_for_all(request: LedgerRequest) -> None:
+    """Refuse a key that could only be left out: who sends the batch again because of it would pay twice."""
+    if request.headers.get("idempotency-key"):
+        raise RequestInvalid.at("Idempotency-Key", "cannot be given for a whole batch; give each payment its own")
+
+
 def _wish(raw: Raw, index: int, *, command_id: str, rate: int) -> Wish | ProblemDocument:
     """Read one payment of a batch; what cannot be read is a problem of its own."""
     try:
@@ -427,12 +437,16 @@ def _in_order(
 def _result(answer: PaymentAcceptance | LedgerError, index: int) -> PaymentAccepted | ProblemDocument:
     if isinstance(answer, LedgerError):
         return _item_problem(answer, index)
-    return too_little_money(answer) if answer.refused else _accepted(answer)
+    return _placed(too_little_money(answer), index) if answer.refused else _accepted(answer)
 
 
 def _item_problem(error: LedgerError, index: int) -> ProblemDocument:
-    """Describe what is wrong with one payment of a batch, with its place in the batch before each path."""
-    document = describe(error, UNSET, key_path="idempotency_key")
+    """Describe what is wrong with one payment of a batch."""
+    return _placed(describe(error, UNSET, key_path="idempotency_key"), index)
+
+
+def _placed(document: ProblemDocument, index: int) -> ProblemDocument:
+    """Put a payment's place in the batch before each path."""
     if isinstance(document.errors, list):
         place = f"payments[{index}]"
         paths = [FieldError(f"{place}.{each.path}".rstrip("."), each.message) for each in document.errors]

@@ -271,10 +271,24 @@ async def test_a_batch_takes_and_refuses_each_payment_by_itself(client: httpx.As
     ]
     assert results[0] == results[1] == again.json()["results"][0]
     assert results[2]["payment_id"] == 1025
+    assert results[2]["errors"][0]["path"] == "payments[2].amount"
     assert results[3]["errors"][0]["path"] == "payments[3].type"
     assert results[4]["errors"][0]["path"] == "payments[4].amount"
     assert results[7]["errors"][0]["path"] == "payments[7].idempotency_key"
     assert results[8]["errors"][0]["path"] == "payments[8]"
+
+
+async def test_a_key_for_a_whole_batch_is_refused(client: httpx.AsyncClient) -> None:
+    """It would be left out, and who sends the batch again because of it would pay twice."""
+    await open_user(client)
+    batch = {"payments": [{"type": "deposit", "user_id": 1, "amount": 5}]}
+
+    refused = await client.post("/api/v1/payments/batch", json=batch, headers={"Idempotency-Key": "k"})
+    taken = await client.post("/api/v1/payments/batch", json=batch, headers={"Idempotency-Key": ""})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "request_invalid")
+    assert refused.json()["errors"][0]["path"] == "Idempotency-Key"
+    assert taken.json()["results"][0]["payment_id"] == 1
 
 
 @pytest.mark.parametrize("count", [0, 1001])
