@@ -5,11 +5,19 @@ A request's amount is kept as the text that the client wrote until `ledger.money
 """
 
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
+from litestar.params import KwargDefinition
 from msgspec import Raw
 
 from ledger.money import amount_from_json_number, amount_from_text, decimal_text
+
+Amount = Annotated[Raw, KwargDefinition(ge=0)]
+"""An amount in a request, as the client wrote it: zero or more."""
+
+AmountAboveZero = Annotated[Raw, KwargDefinition(gt=0)]
+"""The same where zero is none."""
 
 
 def amount(raw: Raw) -> Decimal:

@@ -39,8 +39,8 @@ async def read_body(receive: Receive, headers: Headers) -> bytes:
 
 def _refuse_codings(headers: Headers) -> None:
     """Refuse a body that is not sent as it is. Who undoes a coding that others do not undo reads another request."""
-    transfer = headers.getall("transfer-encoding", [])
-    if transfer and [each.strip().lower() for each in transfer] != ["chunked"]:
+    framing = headers.getall("transfer-encoding", [])
+    if framing and [each.strip().lower() for each in framing] != ["chunked"]:
         raise RequestMalformed(why="of all Transfer-Encodings, only chunked is understood")
     coding = ", ".join(headers.getall("content-encoding", []))
     if coding.strip().lower() not in {"", "identity"}:

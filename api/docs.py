@@ -21,7 +21,9 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 from msgspec import Raw, Struct
 
-from api.answers import Answer
+from api.answers import REPLAYED, Answer
+from api.links import LINKS
+from ledger.money import AMOUNT_CHARACTERS_MAX
 from ledger.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ _MEDIA_TYPES: Final = {
 _FILES: Final = {name: _STATIC.joinpath(name).read_bytes() for name in _MEDIA_TYPES}
 _PAGE: Final = _STATIC.joinpath("docs.html").read_text("utf-8")
 
+_DIGITS: Final = r"^[0-9]+(\.[0-9]+)?$"
+_DIGITS_ABOVE_ZERO: Final = r"^(0*[1-9][0-9]*(\.[0-9]+)?|0+\.0*[1-9][0-9]*)$"
+
+_STATUSES_OF_GATEWAY: Final = {"422", "503"}
 _DEMO_GATEWAY: Final = Tag("demo gateway", "A gateway to try things out with, while no real one is set.")
 
 _DESCRIPTION: Final = """
@@ -68,8 +74,12 @@ class EdgeSchemas(OpenAPISchemaPlugin):
             )
         if field_definition.annotation is Decimal:
             return Schema(type=OpenAPIType.NUMBER, description="An exact decimal, with all the currency's decimals.")
-        number = Schema(type=OpenAPIType.NUMBER, minimum=0)
-        text = Schema(type=OpenAPIType.STRING, pattern=r"^[0-9]+(\.[0-9]+)?$", max_length=400)
+        if getattr(field_definition.kwarg_definition, "gt", None) == 0:
+            number = Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0)
+            text = Schema(type=OpenAPIType.STRING, pattern=_DIGITS_ABOVE_ZERO, max_length=AMOUNT_CHARACTERS_MAX)
+        else:
+            number = Schema(type=OpenAPIType.NUMBER, minimum=0)
+            text = Schema(type=OpenAPIType.STRING, pattern=_DIGITS, max_length=AMOUNT_CHARACTERS_MAX)
         return Schema(one_of=[number, text], description="An amount, no finer than its currency.")
 
 
@@ -140,13 +150,16 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         for path, item in document["paths"].items()
     }
     whole = document | {"components": components | {"schemas": schemas}, "paths": paths}
-    return cast("dict[str, Any]", _with_whole_numbers(whole))
+    return cast("dict[str, Any]", _tidied(whole))
 
 
 def _operation(operation: dict[str, Any]) -> dict[str, Any]:
     responses = {status: _response(status, response) for status, response in operation["responses"].items()}
     if _DEMO_GATEWAY.name in operation["tags"]:
+        responses = {status: _also_of_gateway(status, response) for status, response in responses.items()}
         responses["default"] = {"description": "What the demo gateway answers, its errors included."}
+    for status, links in LINKS.get(operation["operationId"], {}).items():
+        responses[status]["links"] = links
     parameters = [each | {"schema": _not_null(each["schema"])} for each in operation.get("parameters", [])]
     return operation | {"responses": responses, "parameters": parameters}
 
@@ -156,7 +169,21 @@ def _response(status: str, response: dict[str, Any]) -> dict[str, Any]:
     if status == str(HTTPStatus.SERVICE_UNAVAILABLE.value):
         headers["Retry-After"] = _header("After how many seconds to try again.")
     content = {media_type: _without_ids(media) for media_type, media in response.get("content", {}).items()}
+    if any(_is_recorded(media) for media in content.values()):
+        headers[REPLAYED] = _header("`true` on the answer to a replay.")
     return response | {"headers": headers, "content": content}
+
+
+def _is_recorded(media: dict[str, Any]) -> bool:
+    """A refusal that was recorded as a payment is the answer to a replay as well."""
+    return any("payment_id" in example["value"] for example in media.get("examples", {}).values())
+
+
+def _also_of_gateway(status: str, response: dict[str, Any]) -> dict[str, Any]:
+    """The demo gateway refuses and errs in its own words, with statuses that are ours too."""
+    if status not in _STATUSES_OF_GATEWAY:
+        return response
+    return response | {"content": response["content"] | {MediaType.JSON.value: {"schema": {"type": "object"}}}}
 
 
 def _header(description: str) -> dict[str, Any]:
@@ -183,13 +210,15 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _with_whole_numbers(value: object) -> object:
-    """Litestar writes all bounds as floats, and 500.0 looks odd where 500 is meant."""
+def _tidied(value: object) -> object:
+    """Litestar writes all bounds as floats, and 500.0 looks odd where 500 is meant; so does a choice of one."""
     match value:
+        case {"oneOf": [only], **others}:
+            return _tidied(only | others)
         case dict():
-            return {name: _with_whole_numbers(each) for name, each in value.items()}
+            return {name: _tidied(each) for name, each in value.items()}
         case list():
-            return [_with_whole_numbers(each) for each in value]
+            return [_tidied(each) for each in value]
         case float() if value.is_integer():
             return int(value)
         case _:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from litestar import Router, get, post
 from litestar.params import JSONBody
-from msgspec import Raw, Struct
+from msgspec import Struct
 
+from api.amounts import Amount
 from api.answers import Answer
 from api.errors import (
     DemoGatewayUnavailable,
@@ -26,8 +27,8 @@ class GatewayPayment(Struct, frozen=True, kw_only=True):
 
     payment_id: Identifier
     user_id: Identifier
-    amount: Raw
-    commission: Raw
+    amount: Amount
+    commission: Amount
     type: PaymentKind
 
     EXAMPLE: ClassVar[object] = {

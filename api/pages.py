@@ -27,6 +27,7 @@ Cursor = Annotated[
     str | None,
     QueryParameter(
         max_length=CURSOR_CHARACTERS_MAX,
+        schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},  # only described here: what does not fit has a refusal of its own
         description="`next_cursor` of the page before; without it, the first page.",
     ),
 ]

@@ -14,7 +14,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.params import JSONBody, KwargDefinition, QueryParameter
 from msgspec import UNSET, Meta, Raw, Struct
 
-from api.amounts import amount, decimal
+from api.amounts import AmountAboveZero, amount, decimal
 from api.answers import REPLAYED, Answer, replay_headers
 from api.errors import (
     CursorInvalid,
@@ -69,7 +69,7 @@ class DepositRequest(Struct, frozen=True, kw_only=True):
     """A deposit: the user is credited the amount less its fee."""
 
     user_id: Identifier
-    deposit: Raw
+    deposit: AmountAboveZero
 
     EXAMPLE: ClassVar[object] = {"user_id": 1, "deposit": 200}
 
@@ -78,7 +78,7 @@ class WithdrawalRequest(Struct, frozen=True, kw_only=True):
     """A withdrawal: the user is debited the amount and its fee."""
 
     user_id: Identifier
-    amount: Raw
+    amount: AmountAboveZero
 
     EXAMPLE: ClassVar[object] = {"user_id": 1, "amount": 50}
 
@@ -88,7 +88,7 @@ class BatchItem(Struct, frozen=True, kw_only=True):
 
     type: PaymentKind
     user_id: Identifier
-    amount: Raw
+    amount: AmountAboveZero
     idempotency_key: Annotated[str | None, KwargDefinition(pattern=IDEMPOTENCY_KEY_PATTERN)] = None
 
     EXAMPLE: ClassVar[object] = {"type": "deposit", "user_id": 1, "amount": 200, "idempotency_key": "order-77"}
@@ -233,15 +233,7 @@ _ACCEPTED_HEADERS: Final = [
         name=REPLAYED, value="true", description="`true` on the answer to a replay.", documentation_only=True
     ),
 ]
-_ACCEPTED_PROBLEMS: Final = problems(
-    *AS_COMMAND,
-    AccountNotFound,
-    AmountInvalid,
-    BalanceLimitExceeded,
-    InsufficientFunds,
-    IdempotencyKeyInvalid,
-    IdempotencyKeyReused,
-)
+_AS_PAYMENT: Final = (*AS_COMMAND, AccountNotFound, AmountInvalid, IdempotencyKeyInvalid, IdempotencyKeyReused)
 
 
 @post(
@@ -249,7 +241,7 @@ _ACCEPTED_PROBLEMS: Final = problems(
     status_code=202,
     opt={"amount_path": "deposit"},
     response_headers=_ACCEPTED_HEADERS,
-    responses=_ACCEPTED_PROBLEMS,
+    responses=problems(*_AS_PAYMENT, BalanceLimitExceeded),
 )
 async def deposit(
     request: LedgerRequest, data: JSONBody[DepositRequest], key: IdempotencyKeyHeader = None
@@ -265,7 +257,12 @@ async def deposit(
     return _answer(await request.parts.execute(command))
 
 
-@post("/withdraw", status_code=202, response_headers=_ACCEPTED_HEADERS, responses=_ACCEPTED_PROBLEMS)
+@post(
+    "/withdraw",
+    status_code=202,
+    response_headers=_ACCEPTED_HEADERS,
+    responses=problems(*_AS_PAYMENT, InsufficientFunds, recorded=too_little_money(payment_id=1025)),
+)
 async def withdraw(
     request: LedgerRequest, data: JSONBody[WithdrawalRequest], key: IdempotencyKeyHeader = None
 ) -> Answer[PaymentAccepted]:
@@ -375,7 +372,7 @@ def _events(history: Sequence[tuple[int, Recorded[PaymentEvent]]]) -> EventList:
 def _answer(acceptance: PaymentAcceptance) -> Answer[Any]:
     headers = replay_headers(replayed=acceptance.replayed)
     if acceptance.refused:
-        return problem_response(too_little_money(acceptance), headers)
+        return problem_response(too_little_money(payment_id=acceptance.payment_id), headers)
     headers["Location"] = f"/api/v1/payments/{acceptance.payment_id}"
     return Answer(_accepted(acceptance), status_code=202, headers=headers)
 
@@ -437,7 +434,7 @@ def _in_order(
 def _result(answer: PaymentAcceptance | LedgerError, index: int) -> PaymentAccepted | ProblemDocument:
     if isinstance(answer, LedgerError):
         return _item_problem(answer, index)
-    return _placed(too_little_money(answer), index) if answer.refused else _accepted(answer)
+    return _placed(too_little_money(payment_id=answer.payment_id), index) if answer.refused else _accepted(answer)
 
 
 def _item_problem(error: LedgerError, index: int) -> ProblemDocument:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
+import msgspec
 import psycopg
 import structlog
 from litestar import Request
@@ -45,7 +46,6 @@ from api.errors import (
 )
 from api.request_ids import request_id
 from ledger import errors, settings
-from ledger.commands import PaymentAcceptance
 from ledger.money import BALANCE_MINOR_MAX
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -272,7 +272,7 @@ _PLACES: Final[dict[type[errors.LedgerError], str]] = {
 """Where in a request lies what an error is about; all others are about the amount."""
 
 
-def too_little_money(acceptance: PaymentAcceptance) -> ProblemDocument:
+def too_little_money(*, payment_id: int) -> ProblemDocument:
     """Write the document about a payment that was recorded and failed at once for want of money.
 
     It is what a replay of the request is answered with too, and so has nothing in it that is another each time.
@@ -283,9 +283,9 @@ def too_little_money(acceptance: PaymentAcceptance) -> ProblemDocument:
         title=problem.title,
         status=problem.status,
         code=errors.InsufficientFunds.code,
-        detail=f"{problem.advice} The payment was recorded as failed: payment_id={acceptance.payment_id}",
+        detail=f"{problem.advice} The payment was recorded as failed: payment_id={payment_id}",
         errors=[FieldError("amount", "is more than what is available, its fee included")],
-        payment_id=acceptance.payment_id,
+        payment_id=payment_id,
     )
 
 
@@ -294,10 +294,11 @@ def problem_response(document: ProblemDocument, headers: Mapping[str, str] | Non
     return Answer(document, status_code=document.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def problems(*classes: type[errors.LedgerError]) -> dict[int, ResponseSpec]:
+def problems(*classes: type[errors.LedgerError], recorded: ProblemDocument | None = None) -> dict[int, ResponseSpec]:
     """Describe for the documentation what a route can answer when it does not answer well.
 
     What any route can come to is added: that the request cannot be read, that the service is away, and our own faults.
+    `recorded` is an example of a refusal that the route records.
     """
     rows: dict[int, dict[str, type[errors.LedgerError]]] = {}
     every: tuple[type[errors.LedgerError], ...] = (RequestMalformed, errors.DatabaseUnavailable, InternalError)
@@ -309,7 +310,13 @@ def problems(*classes: type[errors.LedgerError]) -> dict[int, ResponseSpec]:
             generate_examples=False,
             media_type=MEDIA_TYPE,
             description=". ".join(sorted({PROBLEMS[error].title for error in by_code.values()})),
-            examples=[Example(id=code, value=_example(error)) for code, error in by_code.items()],
+            examples=[
+                Example(
+                    id=code,
+                    value=msgspec.to_builtins(recorded) if recorded and recorded.code == code else _example(error),
+                )
+                for code, error in by_code.items()
+            ],
         )
         for status, by_code in sorted(rows.items())
     }

@@ -1,6 +1,6 @@
 """Requests as handlers see them: with the application's parts, an id, and a body that is read strictly.
 
-A body is JSON in UTF-8, read straight into the struct that the handler asks for, so that no number of it ever becomes a
+A body is JSON in UTF-8, read straight into the struct that the handler asks for, so that no amount in it ever becomes a
 float on the way. Ids may come as strings or floats of integral value; fields that nobody asked for are ignored.
 """
 
@@ -15,6 +15,7 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
@@ -24,18 +25,39 @@ from api.parts import Parts
 from api.request_ids import request_id
 from ledger.identifiers import ID_MAX
 
-Identifier = Annotated[int, Meta(ge=1, le=ID_MAX)]
-"""A user's or payment's id in a body."""
+_ALSO_AS_TEXT: Final[dict[str, Any]] = {
+    "type": [OpenAPIType.INTEGER, OpenAPIType.STRING],
+    "pattern": r"^(?:[1-9][0-9]{0,14}|[1-8][0-9]{15})(?:\.0+)?$",  # brief, and short of ID_MAX only where nobody counts
+}
 
-Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
-"""Words that are kept with a decision: not blank, and without NUL, which Postgres cannot keep."""
+Identifier = Annotated[int, Meta(ge=1, le=ID_MAX, extra_json_schema={"extra": _ALSO_AS_TEXT})]
+"""A user's or payment's id in a body: a whole number, also as a string, also with zeros behind its point."""
+
+_BLANK: Final = r"\u0000-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=rf"^[^\u0000]*[^{_BLANK}][^\u0000]*$")]
+r"""Words that are kept with a decision: not blank, and without NUL, which Postgres cannot keep.
+
+What is blank is spelled out, because readers of the documentation do not agree on what \s is.
+"""
 
 UserId = Annotated[int, PathParameter(ge=1, le=ID_MAX, description="The user's id.")]
 PaymentId = Annotated[int, PathParameter(ge=1, le=ID_MAX, description="The payment's id.")]
-Position = Annotated[int | None, QueryParameter(ge=0, le=ID_MAX, description="A position of the log.")]
+Position = Annotated[
+    int | None,
+    QueryParameter(
+        ge=0,
+        le=ID_MAX,
+        description="A position of the log.",
+        schema_extra={"minimum": 0},  # which the documentation would leave out, because it is false
+    ),
+]
 
 _KEY_CHARACTERS: Final = "[!-~](?:[ -~]{0,253}[!-~])?"
-IDEMPOTENCY_KEY_PATTERN: Final = rf'^(?:"?{_KEY_CHARACTERS}"?)?$'
+IDEMPOTENCY_KEY_PATTERN: Final = (
+    rf'^(?:"{_KEY_CHARACTERS}"|[!#-~](?:[ -~]{{0,253}}[!-~])?|"(?:[ -~]{{0,253}}[!#-~])?)?$'
+)
+"""A key in quotes, a key without them, one that only begins with a quote, or none, for the documentation."""
 
 IdempotencyKeyHeader = Annotated[
     str | None,

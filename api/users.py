@@ -9,7 +9,7 @@ from litestar.params import JSONBody, KwargDefinition, QueryParameter
 from msgspec import Raw, Struct, field
 
 from api.account_reads import AccountRow, Statement, StatementEntry
-from api.amounts import amount, decimal
+from api.amounts import Amount, amount, decimal
 from api.answers import REPLAYED, Answer, replay_headers
 from api.errors import (
     AccountNotOpenThen,
@@ -27,13 +27,14 @@ from api.times import Timestamp, moment, timestamp
 from ledger.commands import AccountOpening, OpenAccount
 from ledger.errors import AccountNotFound, AmountInvalid, CurrencyUnknown, IdempotencyKeyReused
 from ledger.history import AccountAt
+from ledger.money import CURRENCY_DECIMALS
 
 
 class UserRequest(Struct, frozen=True, kw_only=True):
     """A user to be opened, with what he has from the start, zero or more, and in which currency."""
 
-    balance: Raw = field(default_factory=lambda: Raw(b"0"))
-    currency: Annotated[str | None, KwargDefinition(pattern="^[A-Z]{3}$")] = None
+    balance: Amount = field(default_factory=lambda: Raw(b"0"))
+    currency: Annotated[str | None, KwargDefinition(schema_extra={"enum": [*sorted(CURRENCY_DECIMALS), None]})] = None
 
     EXAMPLE: ClassVar[object] = {"balance": 1000}
 

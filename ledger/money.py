@@ -15,6 +15,7 @@ from typing import Final
 from ledger.errors import AmountInvalid, CurrencyUnknown
 
 AMOUNT_MINOR_MAX: Final = 10**15
+AMOUNT_CHARACTERS_MAX: Final = 400
 BALANCE_MINOR_MAX: Final = 2**53 - 1
 FEE_RATE_PPM_MAX: Final = 1_000_000
 
@@ -38,9 +39,8 @@ CURRENCY_DECIMALS: Final[dict[str, int]] = {
 
 _PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _JSON_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_CHARACTERS_MAX: Final = 400
 _EXPONENT_MAX: Final = 100_000  # beyond this the decimal module gives up in its own words
-_EXACT: Final = Context(prec=2 * _CHARACTERS_MAX, traps=[Inexact, InvalidOperation])
+_EXACT: Final = Context(prec=2 * AMOUNT_CHARACTERS_MAX, traps=[Inexact, InvalidOperation])
 
 
 def currency_decimals(currency: str) -> int:
@@ -59,7 +59,7 @@ def amount_from_text(text: str) -> Decimal:
 
     Raises AmountInvalid when the text is anything else.
     """
-    if len(text) > _CHARACTERS_MAX or not _PLAIN.fullmatch(text):
+    if len(text) > AMOUNT_CHARACTERS_MAX or not _PLAIN.fullmatch(text):
         raise AmountInvalid(why="it is no plain decimal number, such as 12.50")
     return Decimal(text)
 
@@ -69,7 +69,7 @@ def amount_from_json_number(text: str) -> Decimal:
 
     Raises AmountInvalid for a sign (no amount of ours is negative, not even `-0`) and for what is no JSON number.
     """
-    if len(text) > _CHARACTERS_MAX or not _JSON_NUMBER.fullmatch(text):
+    if len(text) > AMOUNT_CHARACTERS_MAX or not _JSON_NUMBER.fullmatch(text):
         raise AmountInvalid(why="it is below zero" if text.startswith("-") else "it is no number an amount can be")
     return Decimal(text)
 

@@ -2,16 +2,29 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
 import httpx
+import hypothesis
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
+from api.app import create_app
+from api.dead_letters import RequeueRequest
+from api.docs import completed
+from api.errors import IdempotencyKeyInvalid, RequestInvalid
+from api.payments import DepositRequest
+from api.requests import IDEMPOTENCY_KEY_PATTERN, decode, idempotency_key
+from ledger.database import Database
+from ledger.money import amount_from_text
 from ledger.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +143,119 @@ async def test_the_document_has_no_odd_forms(document: Any) -> None:
         for parameter in operation["parameters"]:
             assert "null" not in json.dumps(parameter["schema"])
             assert not re.search(r"\d\.0\b", json.dumps(parameter["schema"]))
+
+
+async def test_links_lead_to_what_there_is(document: Any) -> None:
+    """To an operation, by a parameter or a body that it has, with a value that the answer has."""
+    by_id = {operation["operationId"]: operation for _, _, operation in operations(document)}
+    links = [
+        (answer, link)
+        for operation in by_id.values()
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+
+    assert len(links) > 15
+    for answer, link in links:
+        target = by_id[link["operationId"]]
+        names = {parameter["name"] for parameter in target["parameters"] if parameter["in"] == "path"}
+        assert set(link.get("parameters", {})) == names
+        assert ("requestBody" in link) == (link["operationId"] in {"deposit", "withdraw", "take_batch"})
+        (media,) = answer["content"].values()
+        schema = media["schema"].get("items", media["schema"])
+        fields = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
+        for field in re.findall(r"\$response\.body#/(?:0/)?(\w+)", json.dumps(link)):
+            assert field in fields
+
+
+async def test_what_is_recorded_says_so(document: Any) -> None:
+    """Too little money for a withdrawal is answered with a payment, and again to a replay; elsewhere it is not."""
+    refused = {
+        operation["operationId"]: answer
+        for _, _, operation in operations(document)
+        for answer in operation["responses"].values()
+        if "insufficient_funds" in json.dumps(answer.get("content", {}))
+    }
+
+    assert set(refused) == {"withdraw", "requeue", "resolve"}
+    for name, answer in refused.items():
+        example = answer["content"]["application/problem+json"]["examples"]["insufficient_funds"]["value"]
+        assert ("payment_id" in example) == ("request_id" not in example) == (name == "withdraw")
+        assert ("Idempotent-Replayed" in answer["headers"]) == (name == "withdraw")
+
+
+@given(st.text(st.sampled_from('"a ~!é\t\n'), max_size=8) | st.from_regex(IDEMPOTENCY_KEY_PATTERN, fullmatch=True))
+@hypothesis.example('"' + "k" * 255 + '"')
+@hypothesis.example("k" * 256)
+@hypothesis.example('"' + "k" * 255)
+@hypothesis.example('"')
+@hypothesis.example('""')
+def test_keys_are_described_as_they_are_taken(key: str) -> None:
+    """No key fits the description and is refused, or the other way round."""
+    try:
+        idempotency_key(key)
+    except IdempotencyKeyInvalid:
+        taken = False
+    else:
+        taken = True
+
+    assert bool(re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key)) == taken
+
+
+Patterns = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="module")
+def described() -> Patterns:
+    """Give the pattern by which a field of a struct is described."""
+    app = create_app(Settings.load({}), Database("postgresql://nowhere/", "ledger"))
+    schemas = completed(app.openapi_schema.to_schema())["components"]["schemas"]
+
+    def pattern(struct: str, field: str) -> str:
+        schema = schemas[struct]["properties"][field]
+        return str(schema["oneOf"][1]["pattern"] if "oneOf" in schema else schema["pattern"])
+
+    return pattern
+
+
+@given(data=st.data())
+def test_ids_in_strings_are_described_as_they_are_taken(described: Patterns, data: st.DataObject) -> None:
+    """Each that fits the description is read as the whole number that it is."""
+    text = data.draw(st.from_regex(described("DepositRequest", "user_id"), fullmatch=True))
+
+    taken = decode(msgspec.json.encode({"user_id": text, "deposit": 1}), DepositRequest)
+
+    assert taken.user_id == Decimal(text)
+
+
+@given(data=st.data())
+def test_amounts_in_strings_are_described_as_they_are_taken(described: Patterns, data: st.DataObject) -> None:
+    """Zero is an amount that a user may be opened with, and none that can be paid."""
+    text = data.draw(st.from_regex(described("UserRequest", "balance"), fullmatch=True).filter(is_short))
+
+    above_zero = re.fullmatch(described("DepositRequest", "deposit"), text)
+
+    assert (amount_from_text(text) > 0) == (above_zero is not None)
+
+
+@given(data=st.data())
+def test_words_are_described_as_they_are_taken(described: Patterns, data: st.DataObject) -> None:
+    """Each text that fits is taken, and each that does not is refused."""
+    pattern = described("RequeueRequest", "why")
+    why = data.draw((st.text(" \t\x00\x1e\u00a0\u3000a", min_size=1) | st.from_regex(pattern)).filter(is_short))
+    body = msgspec.json.encode({"why": why, "by": "me"})
+
+    if re.search(pattern, why):
+        assert decode(body, RequeueRequest).why == why
+    else:
+        with pytest.raises(RequestInvalid):
+            decode(body, RequeueRequest)
+        assert not why.replace("\x00", "").strip() or "\x00" in why
+
+
+def is_short(text: str) -> bool:
+    """Keep a text below the limits on its length, which are not what a test is about."""
+    return len(text) < 400
 
 
 async def test_the_page_works_without_internet(client: httpx.AsyncClient) -> None:
