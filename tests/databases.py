@@ -35,6 +35,13 @@ def fresh_database(url: str) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def traces(database: Database) -> tuple[int, ...]:
+    """Count what commands leave behind: events, idempotency keys, entries in the gateway's queue."""
+    with closing(database.connect(application="payment-ledger tests")) as connection:
+        tables = ("events", "idempotency_keys", "gateway_queue")
+        return tuple(connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in tables)
+
+
 def remove(database: Database) -> None:
     """Drop a ledger's schema and its role."""
     names = {"schema": sql.Identifier(database.schema), "role": sql.Identifier(database.service_role)}

@@ -9,7 +9,8 @@ from litestar import Litestar
 from litestar.types import HTTPRequestEvent, Message
 
 from ledger.database import Database
-from tests.databases import fresh_ledger
+from tests.api.seeds import Seeds
+from tests.databases import fresh_ledger, traces
 
 pytestmark = pytest.mark.anyio
 
@@ -24,12 +25,12 @@ def database(postgres_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-async def hostile(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+async def hostile(client: httpx.AsyncClient, database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client that may try what it likes with user 1, and see that nothing has come of it."""
     await client.post("/api/v1/users", json={"balance": 100}, headers={"Idempotency-Key": "the user"})
-    before = (await client.get("/api/v1/audit/events?limit=1")).json()["position"]
+    before = traces(database)
     yield client
-    assert (await client.get("/api/v1/audit/events?limit=1")).json()["position"] == before
+    assert traces(database) == before
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
@@ -37,6 +38,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
     assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,99 @@ async def test_cursors(hostile: httpx.AsyncClient, cursor: str) -> None:
     """One that no list gave out is refused."""
     for path in ("payments", "users/1/transactions", "users/1/statement"):
         assert_problem(await hostile.get(f"/api/v1/{path}?cursor={cursor}"), 422, "cursor_invalid")
+
+
+async def test_a_cursor_is_good_for_its_own_list_only(client: httpx.AsyncClient, seeds: Seeds) -> None:
+    """Neither for another route, nor for another user, nor for other filters, nor in part."""
+    for payment_id in (1, 1025, 2, 1026):
+        seeds.payment(payment_id, account_id=payment_id % 1024)
+    page = (await client.get("/api/v1/payments?user_id=1&limit=1")).json()
+    cursor = page["next_cursor"]
+
+    assert (await client.get(f"/api/v1/payments?user_id=1&cursor={cursor}")).status_code == 200
+    for query in ("payments?", "payments?user_id=2&", "payments?user_id=1&status=new&", "users/1/transactions?",
+                  "users/1/statement?"):  # fmt: skip
+        assert_problem(await client.get(f"/api/v1/{query}cursor={cursor}"), 422, "cursor_invalid")
+    for bent in (cursor[:-1], cursor + "A", cursor.swapcase(), cursor + "=", f"%20{cursor}", cursor * 2):
+        assert_problem(await client.get(f"/api/v1/payments?user_id=1&cursor={bent}"), 422, "cursor_invalid")
+
+
+SQL = "'; DROP TABLE events; --"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("users", {"balance": SQL}, 422, "amount_invalid"),
+        ("users", {"currency": SQL}, 422, "currency_unknown"),
+        ("users", {"currency": "usd"}, 422, "currency_unknown"),
+        ("users", {"currency": "U\0D"}, 422, "currency_unknown"),
+        ("users", {"currency": ["USD"]}, 422, "request_invalid"),
+        ("payments/deposit", {"user_id": SQL, "deposit": 1}, 422, "request_invalid"),
+        ("payments/deposit", {"user_id": 1, "deposit": SQL}, 422, "amount_invalid"),
+        ("payments/withdraw", {"user_id": SQL, "amount": 1}, 422, "request_invalid"),
+        ("payments/withdraw", {"user_id": 1, "amount": SQL}, 422, "amount_invalid"),
+        ("payments/batch", {"payments": SQL}, 422, "request_invalid"),
+        ("payments/batch", {"payments": {}}, 422, "request_invalid"),
+        ("dlq/1/requeue", {"why": SQL, "by": SQL}, 404, "payment_not_found"),
+        ("dlq/1/requeue", {"why": "a\0b", "by": "me"}, 422, "request_invalid"),
+        ("dlq/1/requeue", {"why": "me", "by": "\0"}, 422, "request_invalid"),
+        ("dlq/1/requeue", {"why": " \t\n\u3000", "by": "me"}, 422, "request_invalid"),
+        ("dlq/1/requeue", {"why": "a" * 501, "by": "me"}, 422, "request_invalid"),
+        ("dlq/1/requeue", {"why": "a" * 900_000 + "\0", "by": "me"}, 422, "request_invalid"),
+        ("dlq/1/requeue", {"why": None, "by": "me"}, 422, "request_invalid"),
+        ("dlq/1/resolve", {"outcome": SQL, "why": "so", "by": "me"}, 422, "request_invalid"),
+        ("dlq/1/resolve", {"outcome": "success", "why": SQL, "by": SQL}, 404, "payment_not_found"),
+        ("dlq/9223372036854775808/resolve", {"outcome": "success", "why": "so", "by": "me"}, 422, "request_invalid"),
+        ("mock-gateway/pay", {"payment_id": SQL, "user_id": 1, "amount": 1, "commission": 0, "type": "deposit"}, 422,
+         "request_invalid"),
+        ("mock-gateway/pay", {"payment_id": 1, "user_id": 1, "amount": 1, "commission": 0, "type": SQL}, 422,
+         "request_invalid"),
+    ],
+)  # fmt: skip
+async def test_fields(hostile: httpx.AsyncClient, path: str, body: Any, status: int, code: str) -> None:
+    """What is in them is never more than text."""
+    answer = await hostile.post(f"/api/v1/{path}", json=body)
+
+    assert_problem(answer, status, code)
+
+
+async def test_a_batch_of_nonsense_is_answered_in_its_places(hostile: httpx.AsyncClient) -> None:
+    """Each with a problem, and nothing comes of any."""
+    good = {"type": "deposit", "user_id": 1, "amount": 5}
+    payments: list[Any] = [
+        *({**good, "type": SQL}, {**good, "user_id": SQL}, {**good, "amount": SQL}, {**good, "idempotency_key": "a\0"}),
+        *({**good, "idempotency_key": " "}, {**good, "idempotency_key": "k" * 256}, {**good, "idempotency_key": "é"}),
+        *({**good, "amount": -5}, {**good, "amount": 10**30}, {**good, "user_id": 2**63}, None, [], 5, SQL, {}),
+    ]
+
+    answer = await hostile.post("/api/v1/payments/batch", json={"payments": payments})
+
+    assert answer.status_code == 200
+    for place, result in enumerate(answer.json()["results"]):
+        assert result["status"] == 422
+        assert result["errors"][0]["path"].startswith(f"payments[{place}]")
+
+
+async def test_half_a_surrogate_pair_spoils_a_whole_batch(hostile: httpx.AsyncClient) -> None:
+    """No text can be made of it, and so no list of payments of what it stands in."""
+    item = '{"type": "deposit", "user_id": 1, "amount": 5, "idempotency_key": "%s"}'
+    body = f'{{"payments": [{", ".join(item % key for key in ("a", chr(92) + "ud800", "b"))}]}}'
+
+    answer = await hostile.post("/api/v1/payments/batch", content=body)
+
+    assert_problem(answer, 422, "request_invalid")
+
+
+async def test_a_key_is_text_whatever_it_says(client: httpx.AsyncClient) -> None:
+    """It is kept as it is, and found again."""
+    user_id = (await client.post("/api/v1/users", json={})).json()["id"]
+    request = {"user_id": user_id, "deposit": 5}
+
+    first = await client.post("/api/v1/payments/deposit", json=request, headers={"Idempotency-Key": SQL})
+    again = await client.post("/api/v1/payments/deposit", json=request, headers={"Idempotency-Key": SQL})
+
+    assert (first.status_code, again.content) == (202, first.content)
 
 
 async def test_a_cursor_that_is_too_long(hostile: httpx.AsyncClient) -> None:
