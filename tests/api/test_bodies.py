@@ -3,13 +3,14 @@
 import asyncio
 import gzip
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
+from litestar import Litestar
 from litestar.datastructures import Headers
-from litestar.types import Message
+from litestar.types import HTTPRequestEvent, Message
 
 from api.bodies import BODY_BYTES_MAX, PIECES_MAX, THROWN_AWAY_BYTES_MAX, read_body
 from api.errors import BodyTooLarge, RequestMalformed
@@ -172,3 +173,54 @@ async def test_a_length_that_is_none_is_not_looked_at(length: str) -> None:
     headers = Headers({"content-length": length})
 
     assert await read_body(Sender([BODY]).receive, headers) == BODY
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    """Send a body in pieces of 64 KiB, without saying how many there will be."""
+    yield b'{"user_id": 1, "deposit": 5, "x": "'
+    for _ in range(count):
+        yield b"x" * 65_536
+    yield b'"}'
+
+
+@pytest.mark.parametrize("pieces", [16, 160])
+async def test_bodies_that_are_too_large(client: httpx.AsyncClient, pieces: int) -> None:
+    """Above 1 MiB a body is refused, whether its length is announced or not."""
+    whole = b"".join([piece async for piece in chunks(pieces)])
+
+    announced = await client.post("/api/v1/payments/deposit", content=whole)
+    chunked = await client.post("/api/v1/payments/deposit", content=chunks(pieces))
+
+    for answer in (announced, chunked):
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_body_below_the_limit_is_taken(client: httpx.AsyncClient) -> None:
+    """In pieces too."""
+    answer = await client.post("/api/v1/users", content=chunks(15))
+
+    assert answer.status_code == 201
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_ours(app: Litestar) -> None:
+    """It is answered, though nobody listens any more, and nothing is logged as an error."""
+    sent: list[Message] = []
+    coming = iter([HTTPRequestEvent(type="http.request", body=b'{"user', more_body=True), {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(coming)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/payments/deposit",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"50")],
+    }
+    await app(scope, receive, send)  # type: ignore[arg-type]
+
+    assert sent[0]["type"] == "http.response.start"
+    assert sent[0]["status"] == 400

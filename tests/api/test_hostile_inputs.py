@@ -5,8 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar
-from litestar.types import HTTPRequestEvent, Message
 
 from ledger.database import Database
 from tests.api.seeds import Seeds
@@ -388,33 +386,6 @@ async def test_no_content_type_is_taken_as_json(client: httpx.AsyncClient, conte
     assert answer.status_code == 201
 
 
-async def chunks(count: int) -> AsyncIterator[bytes]:
-    """Send a body in pieces of 64 KiB, without saying how many there will be."""
-    yield b'{"user_id": 1, "deposit": 5, "x": "'
-    for _ in range(count):
-        yield b"x" * 65_536
-    yield b'"}'
-
-
-@pytest.mark.parametrize("pieces", [16, 160])
-async def test_bodies_that_are_too_large(hostile: httpx.AsyncClient, pieces: int) -> None:
-    """Above 1 MiB a body is refused, whether its length is announced or not."""
-    whole = b"".join([piece async for piece in chunks(pieces)])
-
-    announced = await hostile.post("/api/v1/payments/deposit", content=whole, headers=JSON)
-    chunked = await hostile.post("/api/v1/payments/deposit", content=chunks(pieces), headers=JSON)
-
-    assert_problem(announced, 413, "body_too_large")
-    assert_problem(chunked, 413, "body_too_large")
-
-
-async def test_a_body_below_the_limit_is_taken(client: httpx.AsyncClient) -> None:
-    """In pieces too."""
-    answer = await client.post("/api/v1/users", content=chunks(15), headers=JSON)
-
-    assert answer.status_code == 201
-
-
 async def test_duplicate_fields_do_no_harm(client: httpx.AsyncClient) -> None:
     """The last one counts, as in most readers of JSON."""
     answer = await client.post("/api/v1/users", content=b'{"balance": 1, "balance": 2}', headers=JSON)
@@ -440,27 +411,3 @@ async def test_an_odd_host_is_no_5xx(hostile: httpx.AsyncClient) -> None:
         answer = await hostile.get("/livez", headers=[(b"Host", host.encode("latin-1"))])
 
         assert answer.status_code in {200, 400}
-
-
-async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_ours(app: Litestar) -> None:
-    """It is answered, though nobody listens any more, and nothing is logged as an error."""
-    sent: list[Message] = []
-    coming = iter([HTTPRequestEvent(type="http.request", body=b'{"user', more_body=True), {"type": "http.disconnect"}])
-
-    async def receive() -> Any:
-        return next(coming)
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/api/v1/payments/deposit",
-        "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"content-length", b"50")],
-    }
-    await app(scope, receive, send)  # type: ignore[arg-type]
-
-    assert sent[0]["type"] == "http.response.start"
-    assert sent[0]["status"] == 400
