@@ -4,6 +4,7 @@ Schemas come from the structs of the handlers; a struct's docstring describes it
 requests and answers with it show.
 """
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from http import HTTPStatus
@@ -161,7 +162,8 @@ def _operation(operation: dict[str, Any]) -> dict[str, Any]:
     for status, links in LINKS.get(operation["operationId"], {}).items():
         responses[status]["links"] = links
     parameters = [each | {"schema": _not_null(each["schema"])} for each in operation.get("parameters", [])]
-    return operation | {"responses": responses, "parameters": parameters}
+    summary = re.split("[.:;]", operation["description"])[0]
+    return operation | {"summary": summary, "responses": responses, "parameters": parameters}
 
 
 def _response(status: str, response: dict[str, Any]) -> dict[str, Any]:

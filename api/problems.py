@@ -348,7 +348,9 @@ def _example(error: type[errors.LedgerError]) -> dict[str, Any]:
         "detail": problem.advice.format_map(_SAMPLE_FACTS),
         "request_id": ProblemDocument.EXAMPLE["request_id"],
     }
-    if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+    if error is RequestInvalid:
+        example["errors"] = [{"path": "user_id", "message": "is missing"}]
+    elif problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         place = _PLACES.get(error, "amount").format(key="Idempotency-Key")
         example["errors"] = [{"path": place, "message": "what is wrong with it"}]
     return example

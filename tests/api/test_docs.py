@@ -130,6 +130,22 @@ async def test_every_reference_leads_somewhere(document: Any) -> None:
     assert references == set(document["components"]["schemas"])
 
 
+async def test_every_operation_says_in_a_few_words_what_it_does(document: Any) -> None:
+    """In the list of all, where its name alone would say little."""
+    for _, _, operation in operations(document):
+        assert operation["description"].startswith(operation["summary"])
+        assert 2 <= len(operation["summary"].split()) <= 20
+
+
+async def test_what_an_example_lists_is_what_it_says(document: Any) -> None:
+    """A refusal names the place of what is wrong."""
+    for _, _, operation in operations(document):
+        for answer in operation["responses"].values():
+            for media in answer.get("content", {}).values():
+                example = media.get("examples", {}).get("request_invalid", {}).get("value")
+                assert example is None or example["errors"][0]["path"] in example["detail"]
+
+
 async def test_operation_ids_are_unique(document: Any) -> None:
     """Programs that are made from the document name their functions so."""
     ids = [operation["operationId"] for _, _, operation in operations(document)]
