@@ -1,7 +1,8 @@
 """Logs of all parts of the service: one line an event on standard error, JSON for machines and plain for a terminal.
 
 What the libraries log by `logging` comes out in the same form. No line shows a secret: passwords in URLs and connection
-strings are masked wherever they stand, and tracebacks are written without the values of variables. A log that cannot be
+strings are masked wherever they stand, and tracebacks are written without the values of variables. No line rules the
+terminal that shows it: control characters that a client sent are written as what they are. A log that cannot be
 written, as when the terminal is gone, stops nothing.
 """
 
@@ -10,11 +11,12 @@ import re
 import sys
 from contextlib import suppress
 from functools import partial
+from io import StringIO
 from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _SHARED: Final[tuple[Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
@@ -26,6 +28,7 @@ _SECRETS: Final = (
     re.compile(r"(?P<before>://[^\s:/@]*:)[^\s/]+(?=@)"),
     re.compile(r"(?P<before>\bpassword=)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE),
 )
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def configure_logs(level: str, *, part: str | None = None, plain: bool | None = None) -> None:
@@ -40,9 +43,7 @@ def configure_logs(level: str, *, part: str | None = None, plain: bool | None = 
     shared: tuple[Processor, ...] = (partial(_name_part, part), *_SHARED)
     rendering: tuple[Processor, ...]
     if plain:
-        console = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
         rendering = (_mask_values, lambda logger, name, event: mask(console(logger, name, event)))
     else:
         json = structlog.processors.JSONRenderer(serializer=_json)
@@ -77,6 +78,18 @@ def mask(text: str) -> str:
     return text
 
 
+def harmless(text: str) -> str:
+    r"""Write control characters, and halves of surrogate pairs, as `\x1b` and `\ud800`; lines stay lines."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), whole)
+
+
+def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    out.write(harmless(text.getvalue()))
+
+
 def _mask_values(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     # Before they are rendered, because escaping would hide where a quoted password ends.
     return {name: _masked(value) for name, value in event.items()}
@@ -85,7 +98,7 @@ def _mask_values(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever was logged
     match value:
         case str():
-            return mask(value)
+            return harmless(mask(value))
         case dict():
             return {name: _masked(inner) for name, inner in value.items()}
         case list() | tuple():

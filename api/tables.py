@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from api.dead_letters import DeadLetterView
+from api.logs import harmless
 from api.operations import LetterHistory, StatusView
 from api.readiness import FRESH
 from api.times import Timestamp
@@ -61,7 +62,7 @@ def print_history(shown: LetterHistory) -> None:
         Console().print(line, soft_wrap=True)
         for name, value in event.data.items():
             if value is not None:
-                Console().print(f"  {name}: {value}", markup=False, soft_wrap=True)
+                Console().print(f"  {name}: {harmless(str(value))}", markup=False, soft_wrap=True)
 
 
 def print_rebuilding(rebuilt: Rebuilding) -> None:
@@ -93,6 +94,11 @@ def _cells(letter: DeadLetterView) -> list[str]:
     facts: list[Any] = [letter.payment_id, letter.user_id, letter.payment_type, f"{letter.amount} {letter.currency}"]
     facts += [letter.commission, letter.state, letter.error, letter.attempts, _second(letter.created_at)]
     return [escape(str(fact)) for fact in facts]
+
+
+def escape(text: str) -> str:
+    """Show a text as it is: what a client or a gateway has written is no markup, and does not rule the terminal."""
+    return escape_markup(harmless(text))
 
 
 def _second(at: Timestamp) -> str:

@@ -45,6 +45,36 @@ def test_a_line_is_json_with_time_level_and_facts(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("plain", [True, False])
+def test_nothing_that_was_sent_rules_the_terminal(capsys: pytest.CaptureFixture[str], *, plain: bool) -> None:
+    """Control characters, and what turns the direction of writing, are shown as what they are."""
+    configure_logs("info", plain=plain)
+    sent = "a\x1b[2Jb\x9bc\u202ed\x07\r"
+
+    structlog.get_logger().warning("request", path=sent, facts={"inner": [sent]})
+    logging.getLogger("library").warning("refused %s", sent)
+    try:
+        int(sent)
+    except ValueError:
+        structlog.get_logger().exception("failed")
+
+    output = capsys.readouterr().err
+    assert output.count("x1b[2Jb") == 4
+    assert not [character for character in output if character != "\n" and not character.isprintable()]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_is_no_unicode_is_written_all_the_same(capsys: pytest.CaptureFixture[str], *, plain: bool) -> None:
+    """A log never raises: file names and errors may have half a surrogate pair in them."""
+    configure_logs("info", plain=plain)
+
+    structlog.get_logger().warning("half", path="/\ud800", facts=["\udcff"])
+
+    output = capsys.readouterr().err
+    assert "ud800" in output
+    assert "udcff" in output
+
+
+@pytest.mark.parametrize("plain", [True, False])
 def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str], *, plain: bool) -> None:
     """They may be secrets."""
     configure_logs("info", plain=plain)
