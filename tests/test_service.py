@@ -21,39 +21,6 @@ CLIENTS = 16
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_the_originals_client_works_unchanged(tmp_path: Path) -> None:
-    """The scenario of the original service, word for word, and what it did with refusals and declines."""
-    with (
-        serving(tmp_path, DEMO_GATEWAY_ERROR_RATE="0.2", DEMO_GATEWAY_TIMEOUT_RATE="0.1") as service,
-        Client(service.url) as client,
-    ):
-        key = "123e4567-e89b-12d3-a456-426614174000"
-
-        user = client.post("/users/", {"balance": 1000})
-        first = client.post("/payments/deposit", {"user_id": 1, "deposit": 200}, key=key)
-        again = client.post("/payments/deposit", {"user_id": 1, "deposit": 200}, key=key)
-        payment = client.settled([1])[1]
-        balance = client.get("/users/1")
-        withdrawal = client.post("/payments/withdraw", {"user_id": 1, "amount": 50})
-        too_much = client.post("/payments/withdraw", {"user_id": 1, "amount": 5000})
-        declined = client.post("/payments/deposit", {"user_id": 1, "deposit": 9000.02}).json()
-        client.settled([withdrawal.json()["payment_id"], declined["payment_id"]])
-        refused = client.settled([too_much.json()["payment_id"]])[too_much.json()["payment_id"]]
-        letters = client.get("/dlq")
-
-        assert (user.status_code, user.json()["id"]) == (201, 1)
-        assert (first.status_code, again.status_code) == (202, 202)
-        assert first.json()["payment_id"] == 1
-        assert again.content == first.content
-        assert again.headers["Idempotent-Replayed"] == "true"
-        assert (payment["status"], payment["commission"], payment["last_error"]) == ("success", 4.0, None)
-        assert balance["balance"] == 1196.0
-        assert too_much.status_code == 422
-        assert too_much.json()["detail"].endswith(f"payment_id={too_much.json()['payment_id']}")
-        assert (refused["status"], refused["last_error"]) == ("failed", "insufficient_funds")
-        assert [(letter["payment_id"], letter["state"]) for letter in letters] == [(declined["payment_id"], "failed")]
-
-
 def test_one_key_sent_fifty_times_at_once_makes_one_payment(tmp_path: Path) -> None:
     """Fifty equal answers, byte for byte."""
 
