@@ -65,7 +65,7 @@ async def livez() -> LiveView:
 @get("/readyz", tags=["health"], responses=problems())
 async def readyz(request: LedgerRequest) -> LiveView:
     """Say whether requests can be served: 503 while the database does not answer."""
-    _require(await request.parts.pulse.feel())
+    _require(is_there=await request.parts.pulse.is_there())
     return LiveView()
 
 
@@ -75,8 +75,8 @@ async def health(request: LedgerRequest) -> HealthView:
     return _health(await request.parts.pulse.feel(), commands_waiting=request.parts.writer.waiting)
 
 
-def _require(beat: Beat | None) -> None:
-    if beat is None:
+def _require(*, is_there: bool) -> None:
+    if not is_there:
         raise DatabaseUnavailable
 
 

@@ -5,7 +5,8 @@ that is gone or hangs is as good as an answer.
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
 
 import psycopg
 from msgspec import Struct
@@ -18,6 +19,8 @@ from ledger.sql import load_statements
 SQL: Final = load_statements("api", "pulse.sql")
 
 LOOK_SECONDS_MAX: Final = 1.0
+
+FoundT = TypeVar("FoundT")
 
 
 class ReadModelPulse(Struct, frozen=True, kw_only=True):
@@ -65,27 +68,52 @@ class Pulse:
 
     def __init__(self, reads: Reads) -> None:
         """Look through `reads`."""
-        self._reads = reads
-        self._looking: asyncio.Task[Beat | None] | None = None
+        self._beat = _Look(reads, _read_beat)
+        self._position = _Look(reads, _read_position)
 
     async def feel(self) -> Beat | None:
         """Give what a look at the database finds; None when the database does not answer in time, or has no ledger."""
+        return await self._beat.take()
+
+    async def is_there(self) -> bool:
+        """Tell whether the database answers in time and has a ledger, however much there is to count in it."""
+        return await self._position.take() is not None
+
+    async def close(self) -> None:
+        """End the looks that are under way."""
+        await self._beat.close()
+        await self._position.close()
+
+
+class _Look(Generic[FoundT]):
+    """A look at the database that all share who ask for it while it is under way."""
+
+    def __init__(self, reads: Reads, read: Callable[[Connection], Awaitable[FoundT]]) -> None:
+        self._reads = reads
+        self._read = read
+        self._looking: asyncio.Task[FoundT | None] | None = None
+
+    async def take(self) -> FoundT | None:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         done, _ = await asyncio.wait({self._looking}, timeout=LOOK_SECONDS_MAX)
         return self._looking.result() if done else None
 
     async def close(self) -> None:
-        """End a look that is under way."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
 
-    async def _look(self) -> Beat | None:
+    async def _look(self) -> FoundT | None:
         try:
-            return await self._reads.read(_read_beat)
+            return await self._reads.read(self._read)
         except (DatabaseUnavailable, psycopg.Error):
             return None
+
+
+async def _read_position(connection: Connection) -> int | None:
+    row = await (await connection.execute(SQL["read_position"], prepare=True)).fetchone()
+    return None if row is None else int(row[0])
 
 
 async def _read_beat(connection: Connection) -> Beat:

@@ -4,6 +4,10 @@ SELECT t.name, t.position, h.position - t.position, t.stopped_at_position, t.sto
  CROSS JOIN head AS h
  ORDER BY t.name
 
+-- name: read_position
+-- Whether there is a ledger to serve from; nothing is counted.
+SELECT position FROM head
+
 -- name: read_queue
 -- How much waits for the gateway, and how long the first of it has been due, in seconds on the database's clock.
 SELECT (SELECT position FROM head),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -56,6 +57,22 @@ async def test_probes_are_at_the_root(client: httpx.AsyncClient, path: str) -> N
     answer = await client.get(path)
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_what_is_hard_to_count_keeps_nobody_from_being_served(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """Where the gateway was away for long, much waits in its queue; a balancer is still to send requests."""
+    with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("LOCK TABLE gateway_queue IN ACCESS EXCLUSIVE MODE")
+
+        health = await client.get("/api/v1/health")
+        ready = await client.get("/readyz")
+        connection.execute("ROLLBACK")
+
+    assert health.json()["status"] == "degraded"
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
 
 
 async def test_metrics_are_always_all_there(client: httpx.AsyncClient, seeds: Seeds) -> None:
