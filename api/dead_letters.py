@@ -121,7 +121,7 @@ async def list_dead_letters(
 ) -> list[DeadLetterView]:
     """List the dead letters, newest first."""
     rows = await request.parts.reads.rows(SQL["page_of_letters"], {"limit": limit, "offset": offset})
-    return [_letter(LetterRow(*row)) for row in rows]
+    return [letter_view(LetterRow(*row)) for row in rows]
 
 
 @post(
@@ -171,7 +171,8 @@ async def resolve(request: LedgerRequest, payment_id: PaymentId, data: JSONBody[
 dead_letters = Router("/dlq", tags=["dead letters"], route_handlers=[list_dead_letters, requeue, resolve])
 
 
-def _letter(row: LetterRow) -> DeadLetterView:
+def letter_view(row: LetterRow) -> DeadLetterView:
+    """Show a dead letter as clients and operators see it."""
     return DeadLetterView(
         id=row.position,
         payment_id=row.payment_id,

@@ -11,13 +11,11 @@ from uuid import uuid4
 import psycopg
 from msgspec import Struct
 
-from api.amounts import decimal
-from api.dead_letters import DeadLetterView, LetterRow
+from api.dead_letters import DeadLetterView, LetterRow, letter_view
 from api.payments import EventView, event_view
 from api.pulse import Beat, Pulse
 from api.readiness import BEATING_PARTS, FRESH
 from api.reads import Reads
-from api.times import timestamp
 from ledger.commands import Command, PaymentStanding, RequeuePayment, ResolvePayment
 from ledger.database import Database
 from ledger.errors import DatabaseUnavailable, PaymentNotFound
@@ -80,7 +78,7 @@ def list_letters(database: Database, *, state: LetterState | None, limit: int, o
     async def read(connection: psycopg.AsyncConnection[Any]) -> list[DeadLetterView]:
         parameters = {"state": state, "limit": limit, "offset": offset}
         cursor = await connection.execute(SQL["list_letters"], parameters)
-        return [_letter(LetterRow(*row)) async for row in cursor]
+        return [letter_view(LetterRow(*row)) async for row in cursor]
 
     return _read(database, read)
 
@@ -95,7 +93,7 @@ def show_letter(database: Database, payment_id: int) -> LetterHistory:
         if not history:
             raise PaymentNotFound(payment_id=payment_id)
         return LetterHistory(
-            letter=None if row is None else _letter(LetterRow(*row)),
+            letter=None if row is None else letter_view(LetterRow(*row)),
             events=[event_view(position, recorded) for position, recorded in history],
         )
 
@@ -137,19 +135,3 @@ def _read(database: Database, read: Callable[[psycopg.AsyncConnection[Any]], Awa
             return await read(connection)
 
     return asyncio.run(connect_and_read())
-
-
-def _letter(row: LetterRow) -> DeadLetterView:
-    return DeadLetterView(
-        id=row.position,
-        payment_id=row.payment_id,
-        user_id=row.account_id,
-        amount=decimal(row.amount_minor, row.currency),
-        commission=decimal(row.fee_minor, row.currency),
-        currency=row.currency,
-        payment_type=row.kind,
-        error=row.error,
-        attempts=row.attempts,
-        created_at=timestamp(row.created_at),
-        state=row.state,
-    )
