@@ -3,10 +3,10 @@
 They are a gateway's answers, errors included, and no problem documents; those come only when it cannot be reached.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from litestar import Router, get, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 from msgspec import Struct
 
 from api.amounts import Amount
@@ -20,6 +20,13 @@ from api.mock_gateway_client import GatewayReply
 from api.problems import WITH_BODY, problems
 from api.requests import IdempotencyKeyHeader, Identifier, LedgerRequest, PaymentId, idempotency_key
 from ledger.events import PaymentKind
+from ledger.identifiers import ID_MAX
+
+EFFECTS_MAX: Final = 1_000
+EFFECTS_DEFAULT: Final = 100
+
+After = Annotated[int, QueryParameter(ge=0, le=ID_MAX, description="The number behind which to begin.")]
+EffectsLimit = Annotated[int, QueryParameter(ge=1, le=EFFECTS_MAX, description="How many effects to list at most.")]
 
 
 class GatewayPayment(Struct, frozen=True, kw_only=True):
@@ -64,11 +71,12 @@ async def inquire(
     return _answer(await request.parts.mock_gateway.forward("GET", path, headers=_key(key)))
 
 
-@get("/effects", responses=problems(DemoGatewayUnavailable))
-async def list_effects(request: LedgerRequest) -> Answer[dict[str, Any]]:
-    """Read the demo gateway's book: what it has moved."""
-    query = request.scope["query_string"]
-    return _answer(await request.parts.mock_gateway.forward("GET", "/effects", query=query))
+@get("/effects", responses=problems(RequestInvalid, DemoGatewayUnavailable))
+async def list_effects(
+    request: LedgerRequest, after: After = 0, limit: EffectsLimit = EFFECTS_DEFAULT
+) -> Answer[dict[str, Any]]:
+    """Read the demo gateway's book: what it has moved, oldest first."""
+    return _answer(await request.parts.mock_gateway.forward("GET", f"/effects?after={after}&limit={limit}"))
 
 
 mock_gateway = Router("/mock-gateway", tags=["demo gateway"], route_handlers=[pay, inquire, list_effects])

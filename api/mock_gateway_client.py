@@ -47,14 +47,12 @@ class MockGatewayClient:
         *,
         body: bytes = b"",
         headers: dict[str, str] | None = None,
-        query: bytes = b"",
     ) -> GatewayReply:
         """Make one call and give its answer. Raises DemoGatewayUnavailable."""
-        url = httpx.URL(path, query=query) if query else httpx.URL(path)
         try:
             async with (
                 asyncio.timeout(CALL_SECONDS_MAX),
-                self._client.stream(method, url, content=body, headers=headers) as response,
+                self._client.stream(method, path, content=body, headers=headers) as response,
             ):
                 return GatewayReply(
                     response.status_code,

@@ -151,6 +151,8 @@ def named(value: Any) -> str | None:
         (get(b"http://elsewhere.example/api/v1/payments/0"), 422, "request_invalid"),
         (get(b"/api/v1/payments?status=%27;DROP%20TABLE%20events;--"), 422, "request_invalid"),
         (get(b"/api/v1/payments?cursor=" + b"A" * 60_000), 422, "request_invalid"),
+        (get("/api/v1/payments?status=é".encode()), 422, "request_invalid"),
+        (get("/api/v1/mock-gateway/effects?after=é".encode()), 422, "request_invalid"),
         # methods
         (get(method=b"get"), 405, "method_not_allowed"),
         (get(method=b"TRACE"), 405, "method_not_allowed"),
@@ -238,6 +240,7 @@ def test_http_2_is_not_spoken(shut: Door) -> None:
         get(b"/livez#x"),
         get(b"/livez?x=%FF&%00=1&=&&"),
         get(b"/livez?" + b"a" * 60_000),
+        get("/livez?x=é".encode()),
         get(b"/livez", *(b"X%d: 1" % number for number in range(90))),
         get(b"/livez", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"),
         get(b"/livez", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"),

@@ -82,15 +82,26 @@ async def test_an_inquiry_is_passed_on(client: httpx.AsyncClient, gateway: Gatew
     assert "idempotency-key: payment-7" in gateway.requests[0].lower()
 
 
-async def test_the_book_is_passed_on_with_its_query(client: httpx.AsyncClient, gateway: Gateway) -> None:
-    """As it came."""
-    await client.get("/api/v1/mock-gateway/effects?after=5")
-    await client.get("/api/v1/mock-gateway/effects")
+async def test_the_book_is_passed_on_page_by_page(client: httpx.AsyncClient, gateway: Gateway) -> None:
+    """With what says which page, and nothing else of the address."""
+    await client.get("/api/v1/mock-gateway/effects?after=5&x=%0d%0aX:y")
+    await client.get("/api/v1/mock-gateway/effects?limit=1000")
 
     assert [request.splitlines()[0] for request in gateway.requests] == [
-        "GET /effects?after=5 HTTP/1.1",
-        "GET /effects HTTP/1.1",
+        "GET /effects?after=5&limit=100 HTTP/1.1",
+        "GET /effects?after=0&limit=1000 HTTP/1.1",
     ]
+
+
+@pytest.mark.parametrize("query", ["after=-1", "after=9007199254740992", "limit=0", "limit=1001", "limit=many"])
+async def test_a_page_that_there_cannot_be_is_not_passed_on(
+    client: httpx.AsyncClient, gateway: Gateway, query: str
+) -> None:
+    """It is refused here."""
+    answer = await client.get(f"/api/v1/mock-gateway/effects?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert gateway.requests == []
 
 
 @pytest.mark.parametrize("status", [402, 429, 502])
