@@ -117,7 +117,8 @@ class Settings:
             currency=read("LEDGER_CURRENCY", _currency, "USD"),
             fee_percent=read("TRANSACTION_FEE", _fee_percent, Decimal(2)),
             writer_batch_max=read("WRITER_BATCH_MAX", _whole(1, 10_000), 500),
-            writer_queue_max=read("WRITER_QUEUE_MAX", _whole(1, 1_000_000), 10_000),
+            # The payments of a batch wait together: a full one that never fits would be put off for ever.
+            writer_queue_max=read("WRITER_QUEUE_MAX", _whole(1_000, 1_000_000), 10_000),
             payment_gateway_url=read("PAYMENT_GATEWAY_URL", _http_url, None),
             gateway_timeout_seconds=read("GATEWAY_TIMEOUT_SECONDS", _seconds(0.001), 1.0),
             gateway_max_attempts=read("GATEWAY_MAX_ATTEMPTS", _whole(1, 1000), 3),

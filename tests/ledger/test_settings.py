@@ -98,6 +98,7 @@ def test_a_setting_is_read_exactly(name: str, text: str, field: str, expected: o
         ("PORT", "8_000", "a whole number"),
         ("PORT", "٨٠٠٠", "a whole number"),
         ("WORKER_CONCURRENCY", "many", "a whole number"),
+        ("WRITER_QUEUE_MAX", "999", "a whole number from 1000 to 1000000"),
         ("GATEWAY_TIMEOUT_SECONDS", "0", "a number of seconds from 0.001"),
         ("GATEWAY_TIMEOUT_SECONDS", "nan", "a number of seconds"),
         ("GATEWAY_TIMEOUT_SECONDS", "1e3", "a number of seconds"),
