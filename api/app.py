@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.answers import Answer
 from api.audit import audit
+from api.batches import batches
 from api.dead_letters import dead_letters
 from api.docs import EdgeSchemas, openapi_config
 from api.health import health, livez, readyz
@@ -30,7 +31,7 @@ def create_app(settings: Settings, database: Database) -> Litestar:
     The writer and the connections run while the application's lifespan does; nothing is connected before.
     """
     parts = Parts(settings, database)
-    resources: list[Router | HTTPRouteHandler] = [users, payments, dead_letters, audit, health, metrics]
+    resources: list[Router | HTTPRouteHandler] = [users, payments, batches, dead_letters, audit, health, metrics]
     if settings.demo_gateway:
         resources.append(mock_gateway)
     app = Litestar(

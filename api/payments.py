@@ -1,4 +1,4 @@
-"""Payments: asking for deposits and withdrawals, one or many at once, and following them.
+"""Payments: asking for deposits and withdrawals, and following them.
 
 What a request is answered with is made from what its first batch recorded and from nothing else, so that a replay is
 answered with the same bytes: neither the request's id nor a time of its own stands in it.
@@ -11,29 +11,25 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import ResponseHeader
-from litestar.params import JSONBody, KwargDefinition, QueryParameter
-from msgspec import UNSET, Meta, Raw, Struct
+from litestar.params import JSONBody, QueryParameter
+from msgspec import Struct
 
 from api.amounts import AmountAboveZero, amount, decimal
 from api.answers import REPLAYED, Answer, replay_headers
 from api.errors import (
     CursorInvalid,
-    FieldError,
     IdempotencyKeyInvalid,
     ReadsBusy,
-    RequestError,
     RequestInvalid,
 )
 from api.pages import LIMIT_DEFAULT, Cursor, Limit
 from api.payment_reads import PaymentFilter, PaymentRow, PaymentStatus
-from api.problems import AS_COMMAND, ProblemDocument, describe, problem_response, problems, too_little_money
+from api.problems import AS_COMMAND, problem_response, problems, too_little_money
 from api.requests import (
-    IDEMPOTENCY_KEY_PATTERN,
     IdempotencyKeyHeader,
     Identifier,
     LedgerRequest,
     PaymentId,
-    decode,
     idempotency_key,
 )
 from api.times import Timestamp, optional_timestamp, timestamp
@@ -44,16 +40,10 @@ from ledger.errors import (
     BalanceLimitExceeded,
     IdempotencyKeyReused,
     InsufficientFunds,
-    LedgerError,
     PaymentNotFound,
 )
 from ledger.events import PaymentEvent, PaymentKind, Recorded
 from ledger.identifiers import ID_MAX
-
-BATCH_MAX: Final = 1_000
-
-Shape = dict[str, Any]
-"""Types of fields for the documentation, where the fields' own say less."""
 
 Status = Annotated[PaymentStatus | None, QueryParameter(description="Only payments of this status.")]
 Kind = Annotated[PaymentKind | None, QueryParameter(name="type", description="Only payments of this type.")]
@@ -81,26 +71,6 @@ class WithdrawalRequest(Struct, frozen=True, kw_only=True):
     amount: AmountAboveZero
 
     EXAMPLE: ClassVar[object] = {"user_id": 1, "amount": 50}
-
-
-class BatchItem(Struct, frozen=True, kw_only=True):
-    """One payment of a batch, with an idempotency key of its own if it is to have one."""
-
-    type: PaymentKind
-    user_id: Identifier
-    amount: AmountAboveZero
-    idempotency_key: Annotated[str | None, KwargDefinition(pattern=IDEMPOTENCY_KEY_PATTERN)] = None
-
-    EXAMPLE: ClassVar[object] = {"type": "deposit", "user_id": 1, "amount": 200, "idempotency_key": "order-77"}
-
-
-class BatchRequest(Struct, frozen=True, kw_only=True):
-    """Payments to be taken in this order. Each is taken or refused by itself."""
-
-    payments: Annotated[list[Raw], Meta(min_length=1, max_length=BATCH_MAX)]
-
-    SHAPE: ClassVar[Shape] = {"payments": Annotated[list[BatchItem], KwargDefinition(min_items=1, max_items=BATCH_MAX)]}
-    EXAMPLE: ClassVar[object] = {"payments": [BatchItem.EXAMPLE, {"type": "withdraw", "user_id": 1, "amount": "50.00"}]}
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -132,15 +102,6 @@ class PaymentAccepted(Struct, frozen=True, kw_only=True):
         "currency": "USD",
         "created_at": "2026-11-23T09:30:00.000000Z",
     }
-
-
-class BatchAnswer(Struct, frozen=True, kw_only=True):
-    """What became of each payment of a batch, in its order: the payment, or a problem, which has a `code`."""
-
-    results: list[Any]
-
-    SHAPE: ClassVar[Shape] = {"results": list[PaymentAccepted | ProblemDocument]}
-    EXAMPLE: ClassVar[object] = {"results": [PaymentAccepted.EXAMPLE, ProblemDocument.EXAMPLE]}
 
 
 class PaymentView(Struct, frozen=True, kw_only=True):
@@ -277,19 +238,6 @@ async def withdraw(
     return _answer(await request.parts.execute(command))
 
 
-@post("/batch", status_code=200, responses=problems(*AS_COMMAND))
-async def take_batch(request: LedgerRequest, data: JSONBody[BatchRequest]) -> BatchAnswer:
-    """Take up to 1,000 payments in one request. Each is answered as if it had been sent by itself.
-
-    Each has its own `idempotency_key`, if any; an `Idempotency-Key` for all of them is refused.
-    """
-    _refuse_key_for_all(request)
-    rate = request.parts.settings.fee_rate_ppm
-    wishes = [_wish(raw, index, command_id=request.id, rate=rate) for index, raw in enumerate(data.payments)]
-    answers = await request.parts.execute_all([wish for wish in wishes if not isinstance(wish, ProblemDocument)])
-    return BatchAnswer(results=_in_order(wishes, answers))
-
-
 @get("/{payment_id:str}", responses=problems(PaymentNotFound, RequestInvalid, ReadsBusy))
 async def read_payment(request: LedgerRequest, payment_id: PaymentId) -> PaymentView:
     """Read how far a payment is."""
@@ -319,7 +267,7 @@ async def read_history(request: LedgerRequest, payment_id: PaymentId) -> EventLi
 payments = Router(
     "/payments",
     tags=["payments"],
-    route_handlers=[deposit, withdraw, take_batch, read_payment, list_payments, read_history],
+    route_handlers=[deposit, withdraw, read_payment, list_payments, read_history],
 )
 
 
@@ -374,10 +322,11 @@ def _answer(acceptance: PaymentAcceptance) -> Answer[Any]:
     if acceptance.refused:
         return problem_response(too_little_money(payment_id=acceptance.payment_id), headers)
     headers["Location"] = f"/api/v1/payments/{acceptance.payment_id}"
-    return Answer(_accepted(acceptance), status_code=202, headers=headers)
+    return Answer(accepted(acceptance), status_code=202, headers=headers)
 
 
-def _accepted(acceptance: PaymentAcceptance) -> PaymentAccepted:
+def accepted(acceptance: PaymentAcceptance) -> PaymentAccepted:
+    """Show a payment as it was accepted, in the first batch and in every replay."""
     is_deposit = acceptance.kind == "deposit"
     moved = decimal(acceptance.amount_minor, acceptance.currency)
     return PaymentAccepted(
@@ -392,60 +341,3 @@ def _accepted(acceptance: PaymentAcceptance) -> PaymentAccepted:
         currency=acceptance.currency,
         created_at=timestamp(acceptance.requested_at),
     )
-
-
-# --- batches ---------------------------------------------------------------------------------------------------------
-
-Wish = RequestDeposit | RequestWithdrawal
-
-
-def _refuse_key_for_all(request: LedgerRequest) -> None:
-    """Refuse a key that could only be left out: who sends the batch again because of it would pay twice."""
-    if request.headers.get("idempotency-key"):
-        raise RequestInvalid.at("Idempotency-Key", "cannot be given for a whole batch; give each payment its own")
-
-
-def _wish(raw: Raw, index: int, *, command_id: str, rate: int) -> Wish | ProblemDocument:
-    """Read one payment of a batch; what cannot be read is a problem of its own."""
-    try:
-        item: BatchItem = decode(bytes(raw), BatchItem)
-        command = RequestDeposit if item.type == "deposit" else RequestWithdrawal
-        return command(
-            command_id=command_id,
-            account_id=item.user_id,
-            amount=amount(item.amount),
-            fee_rate_ppm=rate,
-            idempotency_key=idempotency_key(item.idempotency_key),
-        )
-    except (RequestError, AmountInvalid) as error:
-        return _item_problem(error, index)
-
-
-def _in_order(
-    wishes: Sequence[Wish | ProblemDocument], answers: Sequence[PaymentAcceptance | LedgerError]
-) -> list[PaymentAccepted | ProblemDocument]:
-    """Put the answers back between what could not be read."""
-    left = iter(answers)
-    return [
-        wish if isinstance(wish, ProblemDocument) else _result(next(left), index) for index, wish in enumerate(wishes)
-    ]
-
-
-def _result(answer: PaymentAcceptance | LedgerError, index: int) -> PaymentAccepted | ProblemDocument:
-    if isinstance(answer, LedgerError):
-        return _item_problem(answer, index)
-    return _placed(too_little_money(payment_id=answer.payment_id), index) if answer.refused else _accepted(answer)
-
-
-def _item_problem(error: LedgerError, index: int) -> ProblemDocument:
-    """Describe what is wrong with one payment of a batch."""
-    return _placed(describe(error, UNSET, key_path="idempotency_key"), index)
-
-
-def _placed(document: ProblemDocument, index: int) -> ProblemDocument:
-    """Put a payment's place in the batch before each path."""
-    if isinstance(document.errors, list):
-        place = f"payments[{index}]"
-        paths = [FieldError(f"{place}.{each.path}".rstrip("."), each.message) for each in document.errors]
-        return msgspec.structs.replace(document, errors=paths)
-    return document
