@@ -9,12 +9,16 @@ It is `httpx` over aiohttp's connections, and two things about them matter here.
 connection `ConnectTimeout`, also one that was closed after the gateway had read the request, so httpx's exceptions do
 not tell whether something was sent: the exception below them does, and only the causes in `NEVER_SENT_ERRNOS` count.
 And aiohttp sends a `GET` again by itself when a kept connection turns out to be closed, but never a `POST`.
+
+What comes in on a kept connection while nobody asks is an answer to nothing, and aiohttp would hand it to whoever asks
+next: one payment's approval to another. Such a connection is not used again.
 """
 
 import asyncio
 import errno
 import hashlib
 import re
+import select
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -27,6 +31,9 @@ from typing import Final, Literal, Self, cast
 import aiohttp
 import httpx
 import msgspec
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 from msgspec import Raw, Struct
 
@@ -184,6 +191,17 @@ class Gateway:
         )
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Keeps connections for the next call, but uses none on which something has come in since the last one."""
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (kept := await super()._get(key, traces)) is not None:
+            if _is_quiet(kept):
+                return kept
+            kept.close()
+        return None
+
+
 class _Listening:
     """What has been heard so far, so that a call cut short still leaves its status and the digest of its bytes."""
 
@@ -227,6 +245,19 @@ def surely_never_sent(error: BaseException) -> bool:
             return several_addresses or os_error.errno in NEVER_SENT_ERRNOS
         case _:
             return False
+
+
+def _is_quiet(kept: Connection) -> bool:
+    """Tell whether nothing has come in on a kept connection: no answer to nothing, and no end of the connection.
+
+    The protocol knows what the event loop has read, and the socket what is still to be read.
+    """
+    protocol, transport = kept.protocol, kept.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return False
+    looking = select.poll()
+    looking.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not looking.poll(0)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
@@ -290,9 +321,7 @@ def _transport(connections_max: int) -> AiohttpTransport:
     transport = AiohttpTransport(trust_env=False, limits=limits)
 
     def open_session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=transport.ssl_context
-        )
+        connector = _Connector(limit=connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=transport.ssl_context)
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
     transport.client = open_session
