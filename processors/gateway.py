@@ -143,7 +143,7 @@ class Gateway:
         )
         heard = await self._hear("POST", "/pay", headers=headers, body=msgspec.json.encode(body))
         return GatewayAnswer(
-            outcome=outcome_of(heard),
+            outcome=outcome_of(heard, payment_id=call.payment_id),
             http_status=heard.http_status,
             answer_digest=heard.answer_digest,
             elapsed_ms=heard.elapsed_ms,
@@ -156,7 +156,7 @@ class Gateway:
             headers["traceparent"] = traceparent
         heard = await self._hear("GET", f"/payments/{payment_id}", headers=headers)
         return InquiryAnswer(
-            outcome=inquiry_outcome_of(heard),
+            outcome=inquiry_outcome_of(heard, payment_id=payment_id),
             http_status=heard.http_status,
             answer_digest=heard.answer_digest,
             elapsed_ms=heard.elapsed_ms,

@@ -4,12 +4,14 @@
 take what was heard (`Heard`) and give one member of a small closed set, so that whoever decides what follows never sees
 a status code or an exception. The rule behind both tables: what is not surely approved, declined or never sent is
 unknown, because a payment wrongly taken for failed loses money, and one wrongly taken for unknown is only asked about.
+An answer need not name its payment; one that names another payment tells nothing about ours.
 
     Approved | Declined | TurnedAway | Unknown      what a call told (`Outcome`)
     Approved | Declined | NoClearAnswer             what an inquiry told (`InquiryOutcome`)
 """
 
 import json
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Literal
@@ -20,6 +22,7 @@ APPROVED_WORDS: Final = frozenset({"ok", "success", "approved"})
 DECLINED_WORDS: Final = frozenset({"declined"})
 STILL_OPEN_WORDS: Final = frozenset({"timeout", "pending"})
 NOT_FOUND_WORD: Final = "not_found"
+FOR_ANOTHER: Final = "answer_for_another_payment"
 
 RETRYABLE_STATUSES: Final = frozenset(
     {
@@ -132,40 +135,56 @@ class InquiryAnswer(Struct, frozen=True, kw_only=True):
         return _reference(self.outcome)
 
 
-def outcome_of(heard: Heard) -> Outcome:
-    """Read the answer to `POST /pay`. The rows stand in order of precedence."""
+class Said(Struct, frozen=True):
+    """What a body says: its status word, the gateway's reference, and the payment that it names, if any."""
+
+    word: str | None = None
+    reference: str | None = None
+    payment_id: int | None = None
+
+    def is_for_another(self, payment_id: int) -> bool:
+        """Tell whether the body names a payment, and not this one."""
+        return self.payment_id not in {None, payment_id}
+
+
+def outcome_of(heard: Heard, *, payment_id: int) -> Outcome:
+    """Read the answer to `POST /pay` for a payment. The rows stand in order of precedence."""
     status, wait = heard.http_status, heard.retry_after_seconds
     if heard.lost is not None:
         return TurnedAway(heard.lost, wait) if heard.never_sent else Unknown(heard.lost, wait)
     assert status is not None, "a call that was not lost has a status"
+    said = read_answer(heard.body)
+    if said.is_for_another(payment_id):
+        return Unknown(FOR_ANOTHER, wait)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return TurnedAway(gateway_error(status), wait)
     if _is_refusal(status):
         return Declined(gateway_error(status))
     if not _is_success(status):
         return Unknown(gateway_error(status), wait)
-    word, reference = read_answer(heard.body)
-    if word in APPROVED_WORDS:
-        return Approved(reference)
-    if word in DECLINED_WORDS:
+    if said.word in APPROVED_WORDS:
+        return Approved(said.reference)
+    if said.word in DECLINED_WORDS:
         return Declined("declined")
-    return Unknown(_unclear(heard.body, word), wait)
+    return Unknown(_unclear(heard.body, said.word), wait)
 
 
-def inquiry_outcome_of(heard: Heard) -> InquiryOutcome:
+def inquiry_outcome_of(heard: Heard, *, payment_id: int) -> InquiryOutcome:
     """Read the answer to `GET /payments/{id}`. Only what the gateway says in so many words is an answer."""
     status = heard.http_status
     if heard.lost is not None:
         return NoClearAnswer(heard.lost)
     assert status is not None, "a call that was not lost has a status"
-    word, reference = read_answer(heard.body)
-    if _is_success(status) and word in APPROVED_WORDS:
-        return Approved(reference)
-    if _is_success(status) and word in DECLINED_WORDS:
+    said = read_answer(heard.body)
+    if said.is_for_another(payment_id):
+        return NoClearAnswer(FOR_ANOTHER)
+    if _is_success(status) and said.word in APPROVED_WORDS:
+        return Approved(said.reference)
+    if _is_success(status) and said.word in DECLINED_WORDS:
         return Declined("declined")
-    if status == HTTPStatus.NOT_FOUND and word == NOT_FOUND_WORD:
+    if status == HTTPStatus.NOT_FOUND and said.word == NOT_FOUND_WORD:
         return Declined(NOT_FOUND_WORD)
-    return NoClearAnswer(_unclear(heard.body, word) if _is_success(status) else gateway_error(status))
+    return NoClearAnswer(_unclear(heard.body, said.word) if _is_success(status) else gateway_error(status))
 
 
 def gateway_error(http_status: int) -> str:
@@ -173,23 +192,26 @@ def gateway_error(http_status: int) -> str:
     return f"gateway_error_{http_status}"
 
 
-def read_answer(body: bytes | None) -> tuple[str | None, str | None]:
-    """Read status word and reference from a body; (None, None) when it does not say plainly what it means.
+def read_answer(body: bytes | None) -> Said:
+    """Read what a body says, which is nothing at all when it does not say plainly what it means.
 
     The word may be in any case and have spaces around it. A body that two readers could understand differently is not
     understood at all: a repeated key, a byte order mark, another encoding than UTF-8, NaN.
     """
     if body is None:
-        return None, None
+        return Said()
     try:
         answer = json.loads(
             body.decode("utf-8"), object_pairs_hook=_object_without_repeats, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError):
-        return None, None
-    if not isinstance(answer, dict) or not isinstance(word := answer.get("status"), str):
-        return None, None
-    return word.strip().lower(), _clean_reference(answer.get("reference"))
+        return Said()
+    if not isinstance(answer, dict):
+        return Said()
+    payment_id = _named_payment(answer.get("payment_id"))
+    if not isinstance(word := answer.get("status"), str):
+        return Said(payment_id=payment_id)
+    return Said(word.strip().lower(), _clean_reference(answer.get("reference")), payment_id)
 
 
 def _is_success(status: int) -> bool:
@@ -218,6 +240,13 @@ def _object_without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(_: str) -> None:
     raise ValueError("no JSON number")
+
+
+def _named_payment(named: object) -> int | None:
+    """Read an id such as ours, which may have become a text on its way; a gateway's own kind of name is none."""
+    if isinstance(named, str) and re.fullmatch(r"[0-9]{1,16}", named, re.ASCII):
+        return int(named)
+    return named if type(named) is int else None
 
 
 def _clean_reference(reference: object) -> str | None:

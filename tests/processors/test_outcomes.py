@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.outcomes import (
+    FOR_ANOTHER,
     Approved,
     Declined,
     GatewayAnswer,
@@ -71,13 +72,15 @@ NOTHING = (None, None)
 )
 def test_a_body_says_plainly_what_it_means_or_nothing(body: bytes | None, read: tuple[str | None, str | None]) -> None:
     """A body that two readers could understand differently is not understood at all."""
-    assert read == read_answer(body)
+    said = read_answer(body)
+
+    assert read == (said.word, said.reference)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_no_body_is_too_strange_to_be_read(body: bytes) -> None:
     """Whatever a gateway sends, reading it gives a word or nothing, and never raises."""
-    word, _ = read_answer(body)
+    word = read_answer(body).word
 
     assert word is None or word == word.strip()
 
@@ -90,7 +93,7 @@ def test_an_effect_is_excluded_only_by_a_plain_refusal(http_status: int, status:
     """Approved takes a 2xx that says so; declined a 2xx that says so or a 4xx that is final."""
     heard = Heard(elapsed_ms=1, http_status=http_status, body=json.dumps({"status": status}).encode())
 
-    match outcome_of(heard):
+    match outcome_of(heard, payment_id=1):
         case Approved():
             assert 200 <= http_status < 300
             assert status in {"ok", "success", "approved"}
@@ -102,7 +105,7 @@ def test_an_effect_is_excluded_only_by_a_plain_refusal(http_status: int, status:
         case Unknown():
             assert http_status in {408, 409, 425} or not 400 <= http_status < 500
 
-    match inquiry_outcome_of(heard):
+    match inquiry_outcome_of(heard, payment_id=1):
         case Approved():
             assert 200 <= http_status < 300
         case Declined():
@@ -115,18 +118,50 @@ def test_a_whole_refusal_stands_however_large_it_is() -> None:
     """A page of a proxy's making is large, and its status is a refusal all the same; as an answer it says nothing."""
     heard = Heard(elapsed_ms=1, http_status=403, body=None)
 
-    assert Declined("gateway_error_403") == outcome_of(heard)
-    assert NoClearAnswer("gateway_error_403") == inquiry_outcome_of(heard)
+    assert Declined("gateway_error_403") == outcome_of(heard, payment_id=1)
+    assert NoClearAnswer("gateway_error_403") == inquiry_outcome_of(heard, payment_id=1)
 
 
 def test_a_lost_answer_tells_nothing_whatever_its_status_was() -> None:
     """Half an answer is no answer; only what was never sent surely had no effect."""
     for http_status in (200, 402, 404, 429, 502):
-        assert Unknown("timeout") == outcome_of(Heard(elapsed_ms=1, http_status=http_status, lost="timeout"))
+        heard = Heard(elapsed_ms=1, http_status=http_status, lost="timeout")
+        assert Unknown("timeout") == outcome_of(heard, payment_id=1)
     refused = Heard(elapsed_ms=1, lost="connection_refused", never_sent=True)
 
-    assert TurnedAway("connection_refused") == outcome_of(refused)
-    assert NoClearAnswer("connection_refused") == inquiry_outcome_of(refused)
+    assert TurnedAway("connection_refused") == outcome_of(refused, payment_id=1)
+    assert NoClearAnswer("connection_refused") == inquiry_outcome_of(refused, payment_id=1)
+
+
+@pytest.mark.parametrize(
+    ("named", "ours"),
+    [
+        ("1025", True),
+        ('"1025"', True),
+        ("1026", False),
+        ('"1026"', False),
+        ("0", False),
+        ('"pay-1026"', True),  # the gateway's own name for it
+        ('"\u0661"', True),
+        ("null", True),
+        ("true", True),
+        ("1026.0", True),
+        ("[1026]", True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("http_status", "word"), [(200, "ok"), (200, "declined"), (402, "declined"), (404, "not_found"), (429, "error")]
+)
+def test_an_answer_that_names_another_payment_tells_nothing(
+    named: str, http_status: int, word: str, *, ours: bool
+) -> None:
+    """Whoever mixes up his answers must not settle, fail or excuse the wrong payment."""
+    heard = Heard(elapsed_ms=1, http_status=http_status, body=f'{{"status":"{word}","payment_id":{named}}}'.encode())
+
+    told, told_by_inquiry = outcome_of(heard, payment_id=1025), inquiry_outcome_of(heard, payment_id=1025)
+
+    assert (told == Unknown(FOR_ANOTHER)) is not ours
+    assert (told_by_inquiry == NoClearAnswer(FOR_ANOTHER)) is not ours
 
 
 def test_the_record_of_a_call_names_error_and_reference() -> None:
