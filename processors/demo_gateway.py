@@ -1,27 +1,19 @@
 """A payment gateway to try the ledger with: one that errs and times out, and remembers what it did.
 
-    POST /pay             moves {payment_id, user_id, amount, commission, type} once for each Idempotency-Key
-    GET /payments/{id}    says what became of it under that key: ok, declined, pending, or 404 not_found
-    GET /effects          lists the money that moved
-    GET /health           says whether the book can be read
-
-What a call brings about is decided in `demo_gateway_plan`, written down and committed in `demo_gateway_book`, and only
-then answered here, well or badly. A call that is left hanging holds no connection of the database.
+It speaks as `demo_gateway_words` has it, and `GET /health` says whether the book can be read. What a call brings about
+is decided in `demo_gateway_plan`, written down and committed in `demo_gateway_book`, and only then answered here, well
+or badly. A call that is left hanging holds no connection of the database.
 """
 
 import asyncio
 import errno
-import json
-import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Final
 
-import msgspec
 import structlog
 import uvloop
 from granian.constants import Interfaces
@@ -30,15 +22,11 @@ from litestar import Litestar, MediaType, Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.params import Parameter
 from litestar.response import Stream
-from msgspec import Meta, Raw, Struct
+from msgspec import Struct
 
-from ledger.errors import AmountInvalid
-from ledger.events import PaymentKind
-from ledger.money import amount_from_json_number, amount_from_text
-from processors.demo_gateway_book import SCHEMA, Asked, Book, BookUnavailable, Entry, KeyReused
+from processors.demo_gateway_book import SCHEMA, Book, BookUnavailable, Entry, KeyReused
 from processors.demo_gateway_plan import (
     MAGIC_AMOUNTS,
-    Decision,
     Manners,
     Reply,
     Step,
@@ -46,33 +34,23 @@ from processors.demo_gateway_plan import (
     luck_of,
     plan,
 )
+from processors.demo_gateway_words import (
+    BODY_BYTES_MAX,
+    EFFECTS_MAX,
+    ID_MAX,
+    BodyRefused,
+    asked_of,
+    effects_page,
+    encode,
+    key_of,
+    truth,
+)
 
 RETRY_AFTER_SECONDS: Final = 2
-_BODY_BYTES_MAX: Final = 64 * 1024
-_EFFECTS_MAX: Final = 1000
 _DRIP_SECONDS: Final = 0.2
 _STOP_SECONDS_MAX: Final = 3.0
-_AMOUNT_DIGITS_MAX: Final = 18
-_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
-_JSON_WITH_DECIMALS: Final = msgspec.json.Encoder(decimal_format="number")
 
 _log = structlog.get_logger("demo_gateway")
-
-Id = Annotated[int, Meta(ge=1, le=2**53 - 1)]
-
-
-class PayBody(Struct, frozen=True):
-    """The body of POST /pay; amounts are JSON numbers or strings of digits."""
-
-    payment_id: Id
-    user_id: Id
-    amount: Raw
-    commission: Raw
-    type: PaymentKind
-
-
-class BodyRefused(Exception):
-    """The request cannot be understood; its text says why."""
 
 
 class Counter(Struct, frozen=True):
@@ -108,26 +86,13 @@ async def inquire(request: Request[Any, Any, State], state: State, payment_id: i
 @get("/effects")
 async def list_effects(
     state: State,
-    after: Annotated[int, Parameter(ge=0, le=2**53 - 1)] = 0,
-    limit: Annotated[int, Parameter(ge=1, le=_EFFECTS_MAX)] = 100,
+    after: Annotated[int, Parameter(ge=0, le=ID_MAX)] = 0,
+    limit: Annotated[int, Parameter(ge=1, le=EFFECTS_MAX)] = 100,
 ) -> Response[Any]:
     """List the money that moved; `next_after` goes on where this page ends, and is null on the last one."""
     counter: Counter = state.counter
     effects = await counter.book.effects(after=after, limit=limit + 1)
-    items = [
-        {
-            "number": effect.number,
-            "payment_id": effect.payment_id,
-            "key": effect.gateway_key,
-            "user_id": effect.user_id,
-            "type": effect.kind,
-            "amount": effect.amount,
-            "commission": effect.commission,
-            "at": effect.at,
-        }
-        for effect in effects[:limit]
-    ]
-    return _json(200, {"items": items, "next_after": items[-1]["number"] if len(effects) > limit else None})
+    return Response(effects_page(effects, limit=limit), media_type=MediaType.JSON, status_code=200)
 
 
 @get("/health")
@@ -136,35 +101,6 @@ async def health(state: State) -> Response[Any]:
     counter: Counter = state.counter
     await counter.book.effects(after=0, limit=1)
     return _json(200, {"status": "ok"})
-
-
-def asked_of(body: bytes, key_header: str | None) -> Asked:
-    """Read a call. Raises BodyRefused when it is not what the original's gateway takes."""
-    try:
-        read = msgspec.json.decode(body, type=PayBody)
-        amount, commission = _amount(read.amount), _amount(read.commission)
-    except (msgspec.DecodeError, AmountInvalid, UnicodeDecodeError) as error:
-        raise BodyRefused(str(error)) from None
-    return Asked(
-        gateway_key=key_of(key_header, payment_id=read.payment_id),
-        payment_id=read.payment_id,
-        user_id=read.user_id,
-        kind=read.type,
-        amount=amount,
-        commission=commission,
-    )
-
-
-def key_of(header: str | None, *, payment_id: int) -> str:
-    """Give the key of a call: its Idempotency-Key, with or without quotes, or that of the payment's first series."""
-    key = (header or "").strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if not key:
-        return f"payment-{payment_id}"
-    if not _KEY.fullmatch(key):
-        raise BodyRefused("Idempotency-Key must be 1 to 255 printable ASCII characters")
-    return key
 
 
 def step_for(entry: Entry, *, manners: Manners) -> Step:
@@ -185,7 +121,7 @@ def app_of(counter: Counter) -> Litestar:
         route_handlers=[Router("/", route_handlers=[pay, inquire, list_effects, health])],
         state=State({"counter": counter}),
         exception_handlers={BodyRefused: _on_body_refused, KeyReused: _on_key_reused, BookUnavailable: _on_no_book},
-        request_max_body_size=_BODY_BYTES_MAX,
+        request_max_body_size=BODY_BYTES_MAX,
         openapi_config=None,
         logging_config=None,
     )
@@ -254,22 +190,14 @@ async def _reply(reply: Reply, entry: Entry, counter: Counter) -> Response[Any]:
         case Reply.GARBAGE:
             return Response("<html><h1>It works!</h1></html>", media_type=MediaType.HTML)
         case Reply.DRIP:
-            return Stream(_drip(_truth_bytes(entry), counter), media_type=MediaType.JSON)
+            return Stream(_drip(truth(entry), counter), media_type=MediaType.JSON)
         case Reply.CUT_OFF:
-            whole = _truth_bytes(entry)
+            whole = truth(entry)
             return Stream(_half(whole), media_type=MediaType.JSON, headers={"Content-Length": str(len(whole))})
 
 
 def _truth(entry: Entry) -> Response[Any]:
-    return Response(_truth_bytes(entry), media_type=MediaType.JSON, status_code=200)
-
-
-def _truth_bytes(entry: Entry) -> bytes:
-    assert entry.decision is not None, "the plan lets nobody tell what is not decided"
-    if entry.decision is Decision.DECLINED:
-        return _JSON_WITH_DECIMALS.encode({"status": "declined", "payment_id": entry.payment_id})
-    reference = f"demo-{entry.effect_number}"
-    return _JSON_WITH_DECIMALS.encode({"status": "ok", "payment_id": entry.payment_id, "reference": reference})
+    return Response(truth(entry), media_type=MediaType.JSON, status_code=200)
 
 
 async def _drip(whole: bytes, counter: Counter) -> AsyncIterator[bytes]:
@@ -293,18 +221,8 @@ async def _wait(closing: asyncio.Event, seconds: float) -> bool:
     return False
 
 
-def _amount(raw: Raw) -> Decimal:
-    """Read an amount exactly, from a JSON number or a string of digits. Raises AmountInvalid."""
-    text = bytes(raw).decode()
-    amount = amount_from_text(json.loads(text)) if text.startswith('"') else amount_from_json_number(text)
-    if amount.adjusted() >= _AMOUNT_DIGITS_MAX or amount.as_tuple().exponent < -_AMOUNT_DIGITS_MAX:  # type: ignore[operator]
-        raise AmountInvalid(why="it has too many digits")
-    return amount
-
-
 def _json(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response[Any]:
-    body = _JSON_WITH_DECIMALS.encode(content)
-    return Response(body, media_type=MediaType.JSON, status_code=status, headers=dict(headers or {}))
+    return Response(encode(content), media_type=MediaType.JSON, status_code=status, headers=dict(headers or {}))
 
 
 def _on_body_refused(_: Request[Any, Any, State], error: BodyRefused) -> Response[Any]:

@@ -106,12 +106,7 @@ class Book:
         Gives the entry as it stands afterwards. Raises KeyReused, and then leaves no trace.
         """
         async with self._connection() as connection, connection.transaction():
-            cursor = connection.cursor(row_factory=kwargs_row(_entry))
-            await cursor.execute(_SQL["count_attempt"], asdict(asked))
-            entry = await cursor.fetchone()
-            assert entry is not None, "the statement inserts or updates one row"
-            if not entry.is_for(asked):
-                raise KeyReused
+            entry = await self._count(connection, asked)
             step = decide(entry)
             if entry.decision is None and step.decision is not None:
                 entry = await self._decide(connection, entry, step.decision)
@@ -130,6 +125,15 @@ class Book:
             cursor = connection.cursor(row_factory=class_row(Effect))
             await cursor.execute(_SQL["list_effects"], {"after": after, "limit": limit})
             return await cursor.fetchall()
+
+    async def _count(self, connection: AsyncConnection, asked: Asked) -> Entry:
+        cursor = connection.cursor(row_factory=kwargs_row(_entry))
+        await cursor.execute(_SQL["count_attempt"], asdict(asked))
+        entry = await cursor.fetchone()
+        assert entry is not None, "the statement inserts or updates one row"
+        if not entry.is_for(asked):
+            raise KeyReused
+        return entry
 
     async def _decide(self, connection: AsyncConnection, entry: Entry, decision: Decision) -> Entry:
         key = {"gateway_key": entry.gateway_key}
