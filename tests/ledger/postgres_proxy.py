@@ -101,6 +101,12 @@ class PostgresProxy:
         for end in pair:
             end.close()
 
+    def lose_all(self) -> None:
+        """Lose all connections there are, and take new ones."""
+        for _, server in list(self._pairs):
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Lose all connections and take no more."""
         self._listener.close()
