@@ -11,7 +11,8 @@ not tell whether something was sent: the exception below them does, and only the
 And aiohttp sends a `GET` again by itself when a kept connection turns out to be closed, but never a `POST`.
 
 What comes in on a kept connection while nobody asks is an answer to nothing, and aiohttp would hand it to whoever asks
-next: one payment's approval to another. Such a connection is not used again.
+next: one payment's approval to another. Such a connection is not used again. What comes in at the very moment of the
+next call cannot be told from its answer, unless it names its payment, as answers should (`outcomes`).
 """
 
 import asyncio
