@@ -115,7 +115,7 @@ class Book:
     async def find(self, *, gateway_key: str, payment_id: int) -> Entry | None:
         """Look up what stands under a key, provided that it is this payment's."""
         async with self._connection() as connection:
-            cursor = connection.cursor(row_factory=kwargs_row(_entry))
+            cursor = connection.cursor(row_factory=kwargs_row(read_entry))
             await cursor.execute(_SQL["find_call"], {"gateway_key": gateway_key, "payment_id": payment_id})
             return await cursor.fetchone()
 
@@ -127,7 +127,7 @@ class Book:
             return await cursor.fetchall()
 
     async def _count(self, connection: AsyncConnection, asked: Asked) -> Entry:
-        cursor = connection.cursor(row_factory=kwargs_row(_entry))
+        cursor = connection.cursor(row_factory=kwargs_row(read_entry))
         await cursor.execute(_SQL["count_attempt"], asdict(asked))
         entry = await cursor.fetchone()
         assert entry is not None, "the statement inserts or updates one row"
@@ -150,10 +150,13 @@ class Book:
             await cursor.execute(_SQL["is_made"])
             if await cursor.fetchone():
                 return
-            await connection.execute(_SQL["lock_making"])
+            await self._lock_making(connection)
             await connection.execute(sql.SQL(_SQL["make_schema"]).format(schema=sql.Identifier(self._schema)))
             await connection.execute(_SQL["make_calls"])
             await connection.execute(_SQL["make_effects"])
+
+    async def _lock_making(self, connection: AsyncConnection) -> None:
+        await connection.execute(_SQL["lock_making"])
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
@@ -164,5 +167,6 @@ class Book:
             raise BookUnavailable(f"the demo gateway's database does not answer: {error}") from error
 
 
-def _entry(*, decision: str | None, **rest: Any) -> Entry:  # noqa: ANN401  the columns of the row, by name
+def read_entry(*, decision: str | None, **rest: Any) -> Entry:  # noqa: ANN401  the columns of the row, by name
+    """Make an entry of a row of the calls."""
     return Entry(decision=None if decision is None else Decision(decision), **rest)

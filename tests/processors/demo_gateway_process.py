@@ -28,17 +28,13 @@ run(manners=Manners(**arguments.pop("manners")), **arguments)
 _START_SECONDS_MAX = 30.0
 
 
-class DemoGatewayProcess:
-    """One process on a port of its own; a context manager, which stops it in the end."""
+class GatewayProcess:
+    """A program that serves a gateway on a port of its own; a context manager, which stops it in the end."""
 
-    def __init__(self, database: Database, manners: Manners, *, port: int | None = None) -> None:
+    def __init__(self, program: str, database: Database, *, port: int | None = None, **arguments: Any) -> None:
         self.port = port or free_port()
-        self._arguments = {
-            "database_url": database.url,
-            "schema": database.schema,
-            "port": self.port,
-            "manners": asdict(manners),
-        }
+        self._program = program
+        self._arguments = arguments | {"database_url": database.url, "schema": database.schema, "port": self.port}
         self.process = self._start()
 
     @property
@@ -86,8 +82,15 @@ class DemoGatewayProcess:
         return self.process.returncode, said or ""
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", _PROGRAM, json.dumps(self._arguments)]
+        command = [sys.executable, "-c", self._program, json.dumps(self._arguments)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+class DemoGatewayProcess(GatewayProcess):
+    """The demo gateway, with some manners."""
+
+    def __init__(self, database: Database, manners: Manners, *, port: int | None = None) -> None:
+        super().__init__(_PROGRAM, database, port=port, manners=asdict(manners))
 
 
 @contextmanager
