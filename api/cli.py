@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,7 +24,7 @@ from api.embedded_postgres import EmbeddedPostgres, NoDataDirectory
 from api.ports import CannotListen
 from ledger.database import Database
 from ledger.errors import LedgerError
-from ledger.settings import Settings, SettingsError, find_dotenv
+from ledger.settings import SEED_MAX, Settings, SettingsError, find_dotenv
 from ledger.version import VERSION
 
 if TYPE_CHECKING:
@@ -89,14 +90,15 @@ def serve() -> None:
             _fail(str(dying), UNWELL)
 
 
-def _part_command(name: str, what: str) -> None:
-    @main.command(name, help=what)
+def _part_command(name: str, what: str, *options: Callable[[FunctionT], FunctionT]) -> None:
+    """Make the command that runs a part; an option that is named for a setting and given goes before the setting."""
+
     @click.option("--until-eof", is_flag=True, help="Stop when standard input ends, as it does when `serve` is killed.")
-    def run(*, until_eof: bool) -> None:
+    def run(*, until_eof: bool, **given: Any) -> None:  # noqa: ANN401 - values of settings
         from api.databases import opened, prepare, wait_for  # noqa: PLC0415 - only these commands need it
         from api.standalone import run_part  # noqa: PLC0415 - (as above)
 
-        settings = _settings(name)
+        settings = replace(_settings(name), **{field: value for field, value in given.items() if value is not None})
         _log_as(name, settings.log_level)
         if until_eof:
             threading.Thread(target=_stop_at_eof, name="until-eof", daemon=True).start()
@@ -107,11 +109,26 @@ def _part_command(name: str, what: str) -> None:
                 prepare(settings, database)
             run_part(name, settings, database, postgres=postgres)
 
+    command: Any = run
+    for option in options:
+        command = option(command)
+    main.command(name, help=what)(command)
+
 
 _part_command("api", "Serve the HTTP API alone.")
 _part_command("worker", "Drive payments through the gateway, alone.")
 _part_command("projector", "Keep the read models up to date, alone.")
-_part_command("gateway", "Serve the demo gateway alone.")
+_part_command(
+    "gateway",
+    "Serve the demo gateway alone.",
+    click.option(
+        "--chaos",
+        "demo_gateway_chaos_seed",
+        type=click.IntRange(0, SEED_MAX),
+        metavar="SEED",
+        help="Serve the chaos gateway in its place, which does all that gateways do wrong, as the seed has it.",
+    ),
+)
 
 
 @main.command("migrate")
@@ -360,7 +377,9 @@ def _announce(settings: Settings) -> None:
         f"  health    {url}/api/v1/health",
     ]
     if settings.demo_gateway:
-        lines.append(f"  gateway   {settings.demo_gateway_url} (a demo; PAYMENT_GATEWAY_URL names a real one)")
+        seed = settings.demo_gateway_chaos_seed
+        which = "a demo" if seed is None else f"chaos, by the seed {seed}"
+        lines.append(f"  gateway   {settings.demo_gateway_url} ({which}; PAYMENT_GATEWAY_URL names a real one)")
     with suppress(OSError):  # a reader who has gone does not end the service
         click.echo("\n".join(lines))
 

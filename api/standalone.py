@@ -162,10 +162,29 @@ async def _run_projector(settings: Settings, database: Database, stopping: async
 
 
 async def _run_gateway(settings: Settings, database: Database, stopping: asyncio.Event) -> None:
+    ensure_free(settings.demo_gateway_host, settings.demo_gateway_port)
+    serve = _serve_demo_gateway if settings.demo_gateway_chaos_seed is None else _serve_chaos_gateway
+    await serve(settings, database, stopping)
+
+
+async def _serve_chaos_gateway(settings: Settings, database: Database, stopping: asyncio.Event) -> None:
+    from processors.chaos_gateway import serve  # noqa: PLC0415 - only this part needs it
+    from processors.chaos_gateway_plan import Temper  # noqa: PLC0415 - (as above)
+
+    assert settings.demo_gateway_chaos_seed is not None, "it is the seed that asks for this gateway"
+    await serve(
+        database.url,
+        host=address_of(settings.demo_gateway_host),
+        port=settings.demo_gateway_port,
+        temper=Temper(seed=settings.demo_gateway_chaos_seed, settle_seconds=settings.gateway_settle_seconds),
+        closing=stopping,
+    )
+
+
+async def _serve_demo_gateway(settings: Settings, database: Database, stopping: asyncio.Event) -> None:
     from processors.demo_gateway import serve  # noqa: PLC0415 - only this part needs it
     from processors.demo_gateway_plan import Manners  # noqa: PLC0415 - (as above)
 
-    ensure_free(settings.demo_gateway_host, settings.demo_gateway_port)
     await serve(
         database.url,
         host=address_of(settings.demo_gateway_host),

@@ -24,6 +24,8 @@ from ledger.money import CURRENCY_DECIMALS, FEE_RATE_PPM_MAX
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 
+SEED_MAX: Final = 2**63 - 1
+
 _PPM_IN_A_PERCENT: Final = FEE_RATE_PPM_MAX // 100
 _FEE_DECIMALS_MAX: Final = 4  # a percentage with four decimals is a whole number of millionths
 _SCHEMA_CHARACTERS_MAX: Final = 40  # Postgres cuts names at 63, and names of roles are made from this one
@@ -94,6 +96,7 @@ class Settings:
     demo_gateway_error_rate: float
     demo_gateway_timeout_rate: float
     demo_gateway_seed: int | None
+    demo_gateway_chaos_seed: int | None
 
     @classmethod
     def load(cls, environ: Mapping[str, str], *, dotenv: Path | None = None, command: str | None = None) -> "Settings":
@@ -134,7 +137,8 @@ class Settings:
             demo_gateway_port=read("DEMO_GATEWAY_PORT", _whole(1, 65_535), 8001),
             demo_gateway_error_rate=read("DEMO_GATEWAY_ERROR_RATE", _share, 0.25),
             demo_gateway_timeout_rate=read("DEMO_GATEWAY_TIMEOUT_RATE", _share, 0.10),
-            demo_gateway_seed=read("DEMO_GATEWAY_SEED", _whole(0, 2**63 - 1), None),
+            demo_gateway_seed=read("DEMO_GATEWAY_SEED", _whole(0, SEED_MAX), None),
+            demo_gateway_chaos_seed=read("DEMO_GATEWAY_CHAOS_SEED", _whole(0, SEED_MAX), None),
         )
         problems.extend(settings._contradictions())
         if problems:

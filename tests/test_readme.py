@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from processors.chaos_gateway_plan import KINDS, Behaviour
 from processors.demo_gateway_plan import MAGIC_AMOUNTS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -17,3 +18,9 @@ def test_each_magic_amount_is_listed_with_what_it_does(amount: Decimal) -> None:
     magic = MAGIC_AMOUNTS[amount]
 
     assert f"| {amount} | {magic.what} | {magic.ends} |" in README
+
+
+@pytest.mark.parametrize("behaviour", Behaviour)
+def test_each_behaviour_of_the_chaos_gateway_is_listed_with_what_it_is(behaviour: Behaviour) -> None:
+    """The counts that the gateway gives are read by this table."""
+    assert f"| `{behaviour.value}` | {KINDS[behaviour].what} |" in README

@@ -16,6 +16,7 @@ from typing import LiteralString
 from urllib.parse import urlencode
 from uuid import uuid4
 
+import httpx
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -256,6 +257,30 @@ def test_a_part_runs_alone_is_ready_and_stops_cleanly(shell: Shell, part: str, n
     assert (before.returncode, after.returncode) == (1, 1)
     assert "not ready" in before.stderr
     assert json.loads(after.stdout) == {"part": part, "ready": False}
+
+
+@pytest.mark.parametrize(("words", "environment"), [(["--chaos", "7"], {}), ([], {"DEMO_GATEWAY_CHAOS_SEED": "7"})])
+def test_the_chaos_gateway_serves_in_place_of_the_demo_gateway(
+    shell: Shell, words: list[str], environment: dict[str, str]
+) -> None:
+    """By an option or by a setting; its seed is in its log, and in what it says of its health."""
+    port = str(free_port())
+    with shell.running("gateway", *words, DEMO_GATEWAY_PORT=port, **environment) as process:
+        wait_until(lambda: shell.run("ready", "gateway", DEMO_GATEWAY_PORT=port).returncode == 0)
+        health = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()
+        process.send_signal(signal.SIGTERM)
+        ended = process.wait(10)
+
+    assert (ended, health) == (0, {"status": "ok", "chaos_seed": 7})
+    assert '"seed":7' in shell.log.read_text()
+
+
+def test_a_seed_that_is_none_is_refused(shell: Shell) -> None:
+    """By the option, with what it takes."""
+    ended = shell.run("gateway", "--chaos", "-1")
+
+    assert ended.returncode == 2
+    assert "--chaos" in ended.stderr
 
 
 def test_a_part_stops_when_its_input_ends(shell: Shell) -> None:

@@ -48,6 +48,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         demo_gateway_error_rate=0.25,
         demo_gateway_timeout_rate=0.10,
         demo_gateway_seed=None,
+        demo_gateway_chaos_seed=None,
     )
 
 
@@ -74,6 +75,7 @@ def test_tables_are_made_by_themselves_only_under_serve() -> None:
         ("GATEWAY_BACKOFF_BASE_SECONDS", "0", "gateway_backoff_base_seconds", 0.0),
         ("DEMO_GATEWAY_ERROR_RATE", "0", "demo_gateway_error_rate", 0.0),
         ("DEMO_GATEWAY_SEED", "7", "demo_gateway_seed", 7),
+        ("DEMO_GATEWAY_CHAOS_SEED", "0", "demo_gateway_chaos_seed", 0),
         ("TRANSACTION_FEE", "0", "fee_rate_ppm", 0),
         ("TRANSACTION_FEE", "100", "fee_rate_ppm", 1_000_000),
         ("TRANSACTION_FEE", "0.0001", "fee_rate_ppm", 1),
