@@ -1,13 +1,12 @@
 """The worker, with a real writer, a real Postgres and a gateway that answers as each test tells it."""
 
-import asyncio
 import json
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from decimal import Decimal
 from typing import Any, Self
 
@@ -19,10 +18,9 @@ from ledger.commands import OpenAccount, RequestDeposit, RequestWithdrawal, Requ
 from ledger.database import Database
 from ledger.payment import Payment
 from ledger.writer import Writer
-from processors.gateway import Gateway
-from processors.retry_policy import RetryPolicy
-from processors.worker import SQL, Worker
+from processors.worker import SQL
 from tests.processors.misbehaving_server import Connection, MisbehavingServer, http
+from tests.processors.working import working
 
 WITHIN_SECONDS = 30.0
 OK = http("200 OK", b'{"status":"ok"}')
@@ -31,7 +29,6 @@ PENDING = http("200 OK", b'{"status":"pending"}')
 NOT_FOUND = http("404 Not Found", b'{"status":"not_found"}')
 BROKEN = http("502 Bad Gateway")
 BUSY = http("429 Too Many Requests")
-QUICK = RetryPolicy(base_seconds=0.02, cap_seconds=0.05, jitter_seconds=0.0, settle_seconds=0.05)
 
 
 class ScriptedGateway:
@@ -68,52 +65,6 @@ class ScriptedGateway:
             self.asked.append((method, payment_id, found[1].decode()))
             answer = script[min(count, len(script) - 1)]
             connection.send(answer() if callable(answer) else answer)
-
-
-@contextmanager
-def working(
-    database: Database,
-    url: str,
-    *,
-    policy: RetryPolicy = QUICK,
-    lease_seconds: float = 20.0,
-    poll_interval_seconds: float = 0.2,
-    timeout_seconds: float = 2.0,
-    concurrency: int = 8,
-) -> Iterator[Worker]:
-    """Run a worker with a writer of its own in another thread, until the block ends."""
-    writer = Writer(database)
-    writer.start()
-    made: list[Worker] = []
-    ready = threading.Event()
-
-    async def work() -> None:
-        async with Gateway(url, timeout_seconds=timeout_seconds) as gateway:
-            worker = Worker(
-                database,
-                writer,
-                gateway,
-                policy,
-                concurrency=concurrency,
-                lease_seconds=lease_seconds,
-                poll_interval_seconds=poll_interval_seconds,
-            )
-            made.append(worker)
-            loops.append(asyncio.get_running_loop())
-            ready.set()
-            await worker.run()
-
-    loops: list[asyncio.AbstractEventLoop] = []
-    thread = threading.Thread(target=asyncio.run, args=(work(),))
-    thread.start()
-    ready.wait(WITHIN_SECONDS)
-    try:
-        yield made[0]
-    finally:
-        loops[0].call_soon_threadsafe(made[0].stop)
-        thread.join(WITHIN_SECONDS)
-        writer.stop()
-        assert not thread.is_alive()
 
 
 @pytest.fixture
