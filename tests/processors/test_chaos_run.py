@@ -1,0 +1,238 @@
+"""Whole runs against the chaos gateway: a real writer, real workers, and a gateway that does all there is to do wrong.
+
+Whatever it does, its book and the ledger's say the same: each payment that succeeded has its one effect, to the cent,
+each that failed has none, and those in doubt are known to be. What the gateway does follows from a seed, which is in
+the name of the test: `CHAOS_SEED=17 make test ARGS="-k chaos_run"` runs with that one.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ledger.application import Ledger
+from ledger.audit import verify_seals
+from ledger.commands import OpenAccount, RequestDeposit, RequestWithdrawal, RequeuePayment, ResolvePayment
+from ledger.database import Database
+from ledger.payment import Payment
+from ledger.writer import Writer
+from processors.chaos_gateway_plan import Behaviour, CallWeights, InquiryWeights, Temper, is_silent
+from processors.retry_policy import RetryPolicy
+from tests.processors.chaos_gateway_process import ChaosGatewayProcess
+from tests.processors.demo_gateway_process import fresh_book
+from tests.processors.working import WITHIN_SECONDS, working
+
+SEEDS = [int(os.environ["CHAOS_SEED"])] if "CHAOS_SEED" in os.environ else [1, 2, 3, 4]
+PAYMENTS = 70
+ACCOUNTS = 5
+OPENING_MINOR = 1_000_000
+QUIET_SECONDS_MAX = 90.0
+SETTLE_SECONDS = 0.3
+TIMEOUT_SECONDS = 0.5
+
+POLICY = RetryPolicy(base_seconds=0.02, cap_seconds=0.1, jitter_seconds=0.02, settle_seconds=SETTLE_SECONDS)
+TEMPER = Temper(
+    seed=0,
+    calls=CallWeights(approve=40.0, refuse_again=4.0),
+    inquiries_bad_max=1,
+    silent_share=0.05,
+    hang_seconds=60.0,
+    settle_seconds=SETTLE_SECONDS,
+)
+"""Worse than usual, and quicker to an end."""
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def book(postgres_url: str) -> Iterator[Database]:
+    """A book for the gateway, in a schema of its own."""
+    with fresh_book(postgres_url) as database:
+        yield database
+
+
+class Run:
+    """One run: the payments that were asked for, and what became of them."""
+
+    def __init__(self, database: Database, writer: Writer, temper: Temper) -> None:
+        self.database = database
+        self.writer = writer
+        self.temper = temper
+        self.payment_ids: list[int] = []
+
+    def execute(self, command: Any) -> Any:
+        return self.writer.submit(command).result(WITHIN_SECONDS)
+
+    def open_accounts(self) -> None:
+        for n in range(ACCOUNTS):
+            opening = Decimal(OPENING_MINOR) / 100
+            self.execute(OpenAccount(command_id=f"open-{n}", opening=opening, currency="USD"))
+
+    def request_payments(self, count: int) -> None:
+        dice = random.Random(self.temper.seed)
+        asked = []
+        for n in range(count):
+            kind = dice.choice([RequestDeposit, RequestWithdrawal])
+            account_id, amount = dice.randint(1, ACCOUNTS), Decimal(dice.randint(1, 10_000)) / 100
+            command = kind(command_id=f"ask-{n}", account_id=account_id, amount=amount, fee_rate_ppm=20_000)
+            asked.append(self.writer.submit(command))
+        self.payment_ids += [answer.result(WITHIN_SECONDS).payment_id for answer in asked]
+
+    def still_open(self) -> list[str]:
+        """The keys that are not done with: all in the queue but those whose inquiries are never told anything."""
+        with closing(self.database.connect(application="test")) as connection:
+            queue = connection.execute("SELECT gateway_key, inquiries FROM gateway_queue").fetchall()
+        return [key for key, inquiries in queue if not (inquiries and is_silent(self.temper, gateway_key=key))]
+
+    def wait_until_quiet(self) -> None:
+        """Wait until each payment has ended or is known to be in doubt."""
+        self.wait_until(lambda: not self.still_open())
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + QUIET_SECONDS_MAX
+        while not condition():
+            assert time.monotonic() < deadline, f"seed {self.temper.seed}: still open: {self.still_open()}"
+            time.sleep(0.05)
+
+    def payments(self) -> dict[int, Payment]:
+        with Ledger(self.database) as ledger:
+            return {payment_id: ledger.payment(payment_id) for payment_id in self.payment_ids}
+
+    def check(self, gateway: ChaosGatewayProcess) -> Counter[str]:
+        """Hold the two books against each other; gives how many payments stand how."""
+        payments, effects = self.payments(), gateway.effects()
+        succeeded = {n for n, payment in payments.items() if payment.state == "succeeded"}
+        in_doubt = {n for n, payment in payments.items() if payment.letter == "in_doubt"}
+        reconcile = {n for n, payment in payments.items() if payment.letter == "reconcile"}
+        moved = Counter(effect["payment_id"] for effect in effects)
+
+        what = f"seed {self.temper.seed}, in doubt {sorted(in_doubt)}, to be reconciled {sorted(reconcile)}"
+        assert {n for n, count in moved.items() if count > 1} == set(), what
+        assert set(moved) - in_doubt == succeeded, what
+        assert reconcile == set(), what
+        assert {payment.state for payment in payments.values()} <= {"succeeded", "failed", "in_doubt"}, what
+        for effect in effects:
+            payment = payments[effect["payment_id"]]
+            amounts = int(effect["amount"] * 100), int(effect["commission"] * 100)
+            assert (payment.kind, payment.amount_minor, payment.fee_minor) == (effect["type"], *amounts), what
+        self.check_accounts(payments)
+        self.check_ends()
+        return Counter(payment.state for payment in payments.values())
+
+    def check_accounts(self, payments: dict[int, Payment]) -> None:
+        with Ledger(self.database) as ledger:
+            for account_id in range(1, ACCOUNTS + 1):
+                account = ledger.account(account_id)
+                own = [payment for payment in payments.values() if payment.account_id == account_id]
+                assert account.posted_minor == OPENING_MINOR + sum(
+                    payment.net_minor if payment.kind == "deposit" else -payment.total_minor
+                    for payment in own
+                    if payment.state == "succeeded"
+                )
+                assert account.held_minor == sum(
+                    payment.total_minor for payment in own if payment.kind == "withdraw" and payment.state == "in_doubt"
+                )
+
+    def check_ends(self) -> None:
+        """Each series of a payment ends once at most, and the log is whole."""
+        with closing(self.database.connect(application="test")) as connection:
+            ends = connection.execute(
+                "SELECT originator_id, convert_from(state, 'UTF8')::jsonb->'data'->>'series', count(*) FROM events"
+                " WHERE topic IN ('payment.succeeded', 'payment.failed') GROUP BY 1, 2 HAVING count(*) > 1"
+            ).fetchall()
+        assert ends == []
+        assert verify_seals(self.database).ok
+
+
+@pytest.fixture(params=SEEDS, ids=lambda seed: f"seed {seed}")
+def run(request: pytest.FixtureRequest, database: Database, writer: Writer) -> Run:
+    """A run of one seed, with its accounts open."""
+    run = Run(database, writer, replace(TEMPER, seed=request.param))
+    run.open_accounts()
+    return run
+
+
+def test_both_books_say_the_same_and_go_on_saying_it(run: Run, book: Database) -> None:
+    """When all is quiet; when what failed was sent again; and when an operator has decided the doubts by the book."""
+    with (
+        ChaosGatewayProcess(book, run.temper) as gateway,
+        working(run.database, gateway.url, policy=POLICY, timeout_seconds=TIMEOUT_SECONDS, concurrency=32),
+    ):
+        run.request_payments(PAYMENTS)
+        run.wait_until_quiet()
+        first = run.check(gateway)
+
+        for payment_id, payment in run.payments().items():
+            if payment.letter == "failed":
+                run.execute(RequeuePayment(command_id=f"again-{payment_id}", payment_id=payment_id, why="try again"))
+        run.wait_until_quiet()
+        second = run.check(gateway)
+
+        moved = {effect["payment_id"] for effect in gateway.effects()}
+        for payment_id, payment in run.payments().items():
+            if payment.letter == "in_doubt":
+                outcome: Any = "success" if payment_id in moved else "failed"
+                run.execute(
+                    ResolvePayment(command_id=f"r-{payment_id}", payment_id=payment_id, outcome=outcome, why="w")
+                )
+        third = run.check(gateway)
+        behaviours = gateway.behaviours()
+
+    assert first["succeeded"] > PAYMENTS / 2
+    assert second["succeeded"] >= first["succeeded"]
+    assert third["in_doubt"] == 0
+    assert sum(count > 0 for count in behaviours.values()) > 20
+    assert run.still_open() == []
+
+
+@pytest.mark.parametrize("run", SEEDS[:1], ids=lambda seed: f"seed {seed}", indirect=True)
+def test_both_books_say_the_same_though_the_gateway_is_killed_again_and_again(run: Run, book: Database) -> None:
+    """Two workers, a gateway that dies with -9 every so many payments, and starts again with what it had."""
+    with (
+        ChaosGatewayProcess(book, run.temper) as gateway,
+        working(run.database, gateway.url, policy=POLICY, timeout_seconds=TIMEOUT_SECONDS, concurrency=16),
+        working(run.database, gateway.url, policy=POLICY, timeout_seconds=TIMEOUT_SECONDS, concurrency=16),
+    ):
+        for _ in range(4):
+            run.request_payments(PAYMENTS // 4)
+            run.wait_until(lambda: len(run.still_open()) <= PAYMENTS // 8)
+            gateway.kill()
+            gateway.restart()
+        run.wait_until_quiet()
+        states = run.check(gateway)
+
+    assert states["succeeded"] > PAYMENTS / 4
+
+
+def test_money_that_moves_after_all_is_a_case_for_reconciliation(
+    database: Database, writer: Writer, book: Database
+) -> None:
+    """The gateway says not_found and then moves the money; whoever still hears it keeps the payment from being lost.
+
+    Here one worker's lease runs out while it waits for the answer. The other one asks, is told not_found, and fails the
+    payment; then the first one hears that it was approved.
+    """
+    temper = replace(
+        TEMPER, calls=CallWeights.only(Behaviour.EFFECT_AFTER_ALL), inquiries=InquiryWeights.only(Behaviour.TELL)
+    )
+    run = Run(database, writer, temper)
+    run.open_accounts()
+    with ChaosGatewayProcess(book, temper) as gateway:
+        with working(database, gateway.url, policy=POLICY, timeout_seconds=60, lease_seconds=0.3, concurrency=3):
+            run.request_payments(3)
+            run.wait_until(lambda: gateway.behaviours()["effect_after_all"] == 3)
+            with working(database, gateway.url, policy=POLICY, timeout_seconds=TIMEOUT_SECONDS):
+                run.wait_until(lambda: {payment.letter for payment in run.payments().values()} == {"reconcile"})
+        moved = {effect["payment_id"] for effect in gateway.effects()}
+
+    assert moved == set(run.payment_ids)
+    assert {payment.state for payment in run.payments().values()} == {"failed"}
+    run.check_accounts(run.payments())
+    run.check_ends()
