@@ -21,6 +21,7 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
+import uvloop
 from msgspec.structs import asdict
 
 from processors.chaos_gateway_book import ChaosBook
@@ -256,7 +257,8 @@ def run(
             asyncio.get_running_loop().add_signal_handler(number, closing.set)
         await serve(database_url, host=host, port=port, temper=temper, schema=schema, closing=closing)
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
 
 
 def _problem(status: int, detail: str = "") -> HttpAnswer:

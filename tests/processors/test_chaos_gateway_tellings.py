@@ -26,6 +26,12 @@ PAYMENTS = range(1, 13)
 
 
 @pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Run on the event loop on which the service runs it, whose connections are not asyncio's own."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
 def book(postgres_url: str) -> Iterator[Database]:
     """A book in a schema of its own, not made yet."""
     with fresh_book(postgres_url) as database:
