@@ -74,8 +74,8 @@ class ChaosGateway:
         try:
             while not self._closing.is_set() and await self._serve_next(wire):
                 pass
-        except (ConnectionError, TimeoutError):
-            pass  # the client has gone
+        except (ConnectionError, TimeoutError, BookUnavailable):
+            pass  # there is nobody to talk to, or nothing to say
         finally:
             del self._serving[this]
             wire.close()
@@ -219,7 +219,8 @@ async def serve(
 ) -> None:
     """Serve until `closing` is set, and then stop promptly: calls left hanging are answered at once.
 
-    Raises OSError, naming the port, when it is taken, and BookUnavailable when there is no database.
+    Raises OSError, naming the port, when it is taken, BookUnavailable when there is no database, and what psycopg
+    raises when there is a database and no book in it any more.
     """
     async with ChaosBook(database_url, schema=schema) as book:
         gateway = ChaosGateway(book, temper, closing)
@@ -232,13 +233,16 @@ async def serve(
                 errno.EADDRINUSE, f"port {port} on {host} is taken; DEMO_GATEWAY_PORT names another"
             ) from None
         _log.info("chaos", seed=temper.seed)
-        moving = asyncio.create_task(gateway.move_late_money())
+        moving, waiting = asyncio.create_task(gateway.move_late_money()), asyncio.create_task(closing.wait())
         try:
-            await closing.wait()
+            await asyncio.wait({moving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            moving.cancel()
+            closing.set()
             server.close()
             await gateway.go_home()
+            moving.cancel()
+        with suppress(asyncio.CancelledError):
+            await moving
 
 
 def run(

@@ -324,3 +324,15 @@ async def test_a_database_that_goes_away_is_a_503_and_comes_back(book: Database)
                 statuses.append((await client.answer())[0])
 
     assert set(statuses) == {200, 503}
+
+
+async def test_a_gateway_whose_book_is_taken_away_does_not_go_on_without_it(book: Database) -> None:
+    """It ends, loudly, so that somebody looks."""
+    with ChaosGatewayProcess(book, HONEST) as process:
+        with closing(book.connect(application="payment-ledger tests", owner=True)) as connection:
+            connection.execute(f'DROP SCHEMA "{book.schema}" CASCADE')
+        code = await asyncio.to_thread(process.process.wait, 20)
+        _, said = process.terminate()
+
+    assert code != 0
+    assert "chaos_keys" in said
