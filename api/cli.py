@@ -10,55 +10,39 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
-import msgspec
-import psycopg
 
-from api.embedded_postgres import EmbeddedPostgres, NoDataDirectory
-from api.ports import CannotListen
+from api.audit_cli import audit
+from api.command_line import (
+    UNWELL,
+    Commands,
+    as_json_option,
+    fail,
+    ledger_for,
+    log_as,
+    print_json,
+    progress_shown,
+    settings_for,
+)
+from api.embedded_postgres import EmbeddedPostgres
 from ledger.database import Database
-from ledger.errors import LedgerError
-from ledger.settings import SEED_MAX, Settings, SettingsError, find_dotenv
+from ledger.settings import SEED_MAX, Settings
 from ledger.version import VERSION
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-UNWELL: Final = 1
-WRONG: Final = 2
 
 _ORPHAN_SECONDS_MAX: Final = 8.0
 """How long a part whose service was killed may take to stop by itself."""
 
-_COMMAND_WAIT_SECONDS: Final = 3.0
 _TEXT_CHARACTERS_MAX: Final = 500
-
-_json = msgspec.json.Encoder(decimal_format="number")
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
-class _Commands(click.Group):
-    """A group that answers what its commands raise with a sentence and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
-        try:
-            return super().invoke(ctx)
-        except (SettingsError, NoDataDirectory) as error:
-            _fail(str(error), WRONG)
-        except (LedgerError, CannotListen) as error:
-            _fail(str(error), UNWELL)
-        except psycopg.OperationalError as error:
-            _fail(f"The database cannot be reached, or was lost: {error}", UNWELL)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="payment-ledger")
 def main() -> None:
     """Run the payment ledger and look after it.
@@ -67,9 +51,6 @@ def main() -> None:
     """
     # A stop from outside tidies up as a Ctrl-C does; the parts have handlers of their own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
 # --- the service -----------------------------------------------------------------------------------------------------
@@ -82,12 +63,12 @@ def serve() -> None:
         from api.server import PartKeepsDying  # noqa: PLC0415 - only this command needs it
         from api.server import serve as run  # noqa: PLC0415 - (as above)
 
-        settings = _settings("serve")
-        _log_as("serve", settings.log_level)
+        settings = settings_for("serve")
+        log_as("serve", settings.log_level)
         try:
             run(settings, lambda: _announce(settings))
         except PartKeepsDying as dying:
-            _fail(str(dying), UNWELL)
+            fail(str(dying), UNWELL)
 
 
 def _part_command(name: str, what: str, *options: Callable[[FunctionT], FunctionT]) -> None:
@@ -98,8 +79,8 @@ def _part_command(name: str, what: str, *options: Callable[[FunctionT], Function
         from api.databases import opened, prepare, wait_for  # noqa: PLC0415 - only these commands need it
         from api.standalone import run_part  # noqa: PLC0415 - (as above)
 
-        settings = replace(_settings(name), **{field: value for field, value in given.items() if value is not None})
-        _log_as(name, settings.log_level)
+        settings = replace(settings_for(name), **{field: value for field, value in given.items() if value is not None})
+        log_as(name, settings.log_level)
         if until_eof:
             threading.Thread(target=_stop_at_eof, name="until-eof", daemon=True).start()
         with opened(settings) as (database, postgres):
@@ -132,31 +113,31 @@ _part_command(
 
 
 @main.command("migrate")
-@_as_json
+@as_json_option
 def migrate_command(*, as_json: bool) -> None:
     """Bring the database's schema up to date, once."""
     from api.databases import opened, wait_for  # noqa: PLC0415 - only these commands need it
     from ledger.migrate import migrate  # noqa: PLC0415 - (as above)
 
-    settings = _settings("migrate")
-    _log_as("migrate", settings.log_level)
+    settings = settings_for("migrate")
+    log_as("migrate", settings.log_level)
     with opened(settings, create=True) as (database, _):
         wait_for(database)
         applied = migrate(database)
     if as_json:
-        _print_json({"applied": applied})
+        print_json({"applied": applied})
     else:
         click.echo(f"Applied {', '.join(applied)}." if applied else "Nothing to apply: the schema is up to date.")
 
 
 @main.command()
 @click.argument("part", type=click.Choice(["api", "worker", "projector", "gateway"]))
-@_as_json
+@as_json_option
 def ready(part: str, *, as_json: bool) -> None:
     """Tell whether a part that runs on this machine is ready; for health checks."""
     from api.readiness import HTTP_PARTS, answers, beats  # noqa: PLC0415 - only this command needs it
 
-    settings = _settings("ready")
+    settings = settings_for("ready")
     if part in HTTP_PARTS:
         is_ready = answers(part, settings)
     elif settings.database_url is not None:
@@ -167,7 +148,7 @@ def ready(part: str, *, as_json: bool) -> None:
         with postgres if postgres.is_running() else nullcontext() as url:
             is_ready = url is not None and beats(part, Database(url, settings.schema))
     if as_json:
-        _print_json({"part": part, "ready": is_ready})
+        print_json({"part": part, "ready": is_ready})
     elif not is_ready:
         click.echo(f"The {part} is not ready.", err=True)
     sys.exit(0 if is_ready else UNWELL)
@@ -177,15 +158,15 @@ def ready(part: str, *, as_json: bool) -> None:
 
 
 @main.command()
-@_as_json
+@as_json_option
 def status(*, as_json: bool) -> None:
     """Show how the whole service is. The exit code is 1 when something needs an operator."""
     from api.operations import read_status  # noqa: PLC0415 - only this command needs it
 
-    with _ledger("status") as (_, database):
+    with ledger_for("status") as (_, database):
         seen = read_status(database)
     if as_json:
-        _print_json(seen)
+        print_json(seen)
     else:
         from api.tables import print_status  # noqa: PLC0415 - machines do without
 
@@ -193,7 +174,7 @@ def status(*, as_json: bool) -> None:
     sys.exit(0 if seen.ok else UNWELL)
 
 
-@main.group(cls=_Commands)
+@main.group(cls=Commands)
 def dlq() -> None:
     """Look at dead letters, and decide about them."""
 
@@ -202,15 +183,15 @@ def dlq() -> None:
 @click.option("--state", type=click.Choice(["failed", "in_doubt", "reconcile"]), help="Only letters of this state.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @click.option("--offset", type=click.IntRange(0), default=0)
-@_as_json
+@as_json_option
 def dlq_list(*, state: Any, limit: int, offset: int, as_json: bool) -> None:  # noqa: ANN401 - one of the choices
     """List dead letters, newest first."""
     from api.operations import list_letters  # noqa: PLC0415 - only this command needs it
 
-    with _ledger("dlq") as (_, database):
+    with ledger_for("dlq") as (_, database):
         letters = list_letters(database, state=state, limit=limit, offset=offset)
     if as_json:
-        _print_json(letters)
+        print_json(letters)
     else:
         from api.tables import print_letters  # noqa: PLC0415 - machines do without
 
@@ -222,15 +203,15 @@ _payment_id = click.argument("payment_id", type=click.IntRange(1, 2**53 - 1))
 
 @dlq.command("show")
 @_payment_id
-@_as_json
+@as_json_option
 def dlq_show(payment_id: int, *, as_json: bool) -> None:
     """Show all that has happened to a payment."""
     from api.operations import show_letter  # noqa: PLC0415 - only this command needs it
 
-    with _ledger("dlq") as (_, database):
+    with ledger_for("dlq") as (_, database):
         shown = show_letter(database, payment_id)
     if as_json:
-        _print_json(shown)
+        print_json(shown)
     else:
         from api.tables import print_history  # noqa: PLC0415 - machines do without
 
@@ -253,12 +234,12 @@ def _decision(command: FunctionT) -> FunctionT:
 @dlq.command("requeue")
 @_payment_id
 @_decision
-@_as_json
+@as_json_option
 def dlq_requeue(payment_id: int, *, why: str, by: str, as_json: bool) -> None:
     """Send a payment that failed at the gateway there again."""
     from api.operations import requeue  # noqa: PLC0415 - only this command needs it
 
-    with _ledger("dlq") as (settings, database):
+    with ledger_for("dlq") as (settings, database):
         standing = requeue(settings, database, payment_id, why=why, by=by)
     _print_standing(standing.payment_id, standing.state, as_json=as_json)
 
@@ -267,34 +248,27 @@ def dlq_requeue(payment_id: int, *, why: str, by: str, as_json: bool) -> None:
 @_payment_id
 @click.option("--outcome", type=click.Choice(["success", "failed"]), required=True, help="What became of the payment.")
 @_decision
-@_as_json
+@as_json_option
 def dlq_resolve(payment_id: int, *, outcome: Any, why: str, by: str, as_json: bool) -> None:  # noqa: ANN401 - a choice
     """Close a dead letter with an outcome that is known from elsewhere."""
     from api.operations import resolve  # noqa: PLC0415 - only this command needs it
 
-    with _ledger("dlq") as (_, database):
+    with ledger_for("dlq") as (_, database):
         standing = resolve(database, payment_id, outcome=outcome, why=why, by=by)
     _print_standing(standing.payment_id, standing.state, as_json=as_json)
 
 
 @main.command()
 @click.option("--check-only", is_flag=True, help="Compare the read models with the log, and change nothing.")
-@_as_json
+@as_json_option
 def rebuild(*, check_only: bool, as_json: bool) -> None:
     """Make the read models anew from the log, beside the live ones, and swap them in."""
     from projections.rebuild import rebuild as run  # noqa: PLC0415 - only this command needs it
 
-    with _ledger("rebuild") as (_, database), _progress() as progress:
-        tasks: dict[str, Any] = {}
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage)
-            progress.update(tasks[stage], completed=done, total=max(total, 1))
-
-        rebuilt = run(database, check_only=check_only, progress=on_progress)
+    with ledger_for("rebuild") as (_, database), progress_shown() as progress:
+        rebuilt = run(database, check_only=check_only, progress=progress)
     if as_json:
-        _print_json(rebuilt)
+        print_json(rebuilt)
     else:
         from api.tables import print_rebuilding  # noqa: PLC0415 - machines do without
 
@@ -302,68 +276,10 @@ def rebuild(*, check_only: bool, as_json: bool) -> None:
     sys.exit(0 if rebuilt.clean else UNWELL)
 
 
-@main.group(cls=_Commands)
-def audit() -> None:
-    """Prove that the log is whole and unchanged."""
+main.add_command(audit)
 
 
-@audit.command("verify")
-@_as_json
-def audit_verify(*, as_json: bool) -> None:
-    """Recompute every seal. The exit code is 1 when one does not fit."""
-    from ledger.audit import verify_seals  # noqa: PLC0415 - only this command needs it
-
-    with _ledger("audit") as (_, database), _progress() as progress:
-        task = progress.add_task("seals")
-        report = verify_seals(
-            database, on_progress=lambda done, total: progress.update(task, completed=done, total=max(total, 1))
-        )
-    if as_json:
-        _print_json(report)
-    else:
-        from api.tables import print_audit  # noqa: PLC0415 - machines do without
-
-        print_audit(report)
-    sys.exit(0 if report.ok else UNWELL)
-
-
-# --- what commands share ---------------------------------------------------------------------------------------------
-
-
-def _settings(command: str) -> Settings:
-    return Settings.load(os.environ, dotenv=find_dotenv(Path.cwd()), command=command)
-
-
-def _log_as(part: str, level: str) -> None:
-    from api.logs import configure_logs  # noqa: PLC0415 - a health check has nothing to log
-
-    configure_logs(level, part=part)
-
-
-@contextmanager
-def _ledger(command: str) -> Iterator[tuple[Settings, Database]]:
-    """Give a ledger that exists and has the form that this program needs, and do not wait long for it."""
-    from api.databases import opened, place, wait_for  # noqa: PLC0415 - only these commands need it
-    from ledger.migrate import check_schema  # noqa: PLC0415 - (as above)
-
-    settings = _settings(command)
-    _log_as(command, "error")
-    with opened(settings) as (database, _):
-        try:
-            wait_for(database, seconds=_COMMAND_WAIT_SECONDS)
-        except psycopg.OperationalError as error:
-            _fail(f"The database at {place(database)} cannot be reached: {error}", UNWELL)
-        check_schema(database)
-        yield settings, database
-
-
-def _progress() -> "Progress":
-    from rich.console import Console  # noqa: PLC0415 - only long commands need it
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+# --- parts -----------------------------------------------------------------------------------------------------------
 
 
 def _announce(settings: Settings) -> None:
@@ -386,20 +302,9 @@ def _announce(settings: Settings) -> None:
 
 def _print_standing(payment_id: int, state: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"payment_id": payment_id, "state": state})
+        print_json({"payment_id": payment_id, "state": state})
     else:
         click.echo(f"Payment {payment_id} is now {state}.")
-
-
-def _print_json(content: object) -> None:
-    click.echo(_json.encode(content))
-
-
-def _fail(sentence: str, code: int) -> None:
-    from api.logs import mask  # noqa: PLC0415 - a health check has nothing to log
-
-    click.echo(mask(sentence), err=True)
-    sys.exit(code)
 
 
 def _stop_at_eof() -> None:
