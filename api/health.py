@@ -21,16 +21,18 @@ class LiveView(Struct, frozen=True):
 
 
 class HealthView(Struct, frozen=True, kw_only=True):
-    """How the service is: degraded when the database does not answer or a read model has stopped.
+    """How the service is: degraded when the database is away, a read model has stopped, or no payments are taken.
 
     `commands_waiting` wait in this process to be written. `position` is the log's end, and a read model's `lag` counts
-    the events that it has still to see. What the database would have to say is null while it is unavailable.
+    the events that it has still to see. `withheld` says that the store is an imported copy of the ledger, which takes
+    no payments before it is taken over. What the database would have to say is null while it is unavailable.
     """
 
     status: Literal["ok", "degraded"]
     database: Literal["ok", "unavailable"]
     commands_waiting: int
     position: int | None = None
+    withheld: bool | None = None
     read_models: list[ReadModelPulse] | None = None
     gateway_queue: QueuePulse | None = None
     dead_letters: dict[LetterState, int] | None = None
@@ -41,6 +43,7 @@ class HealthView(Struct, frozen=True, kw_only=True):
         "database": "ok",
         "commands_waiting": 0,
         "position": 120,
+        "withheld": False,
         "read_models": [
             {
                 "name": "read_models",
@@ -84,10 +87,11 @@ def _health(beat: Beat | None, *, commands_waiting: int) -> HealthView:
     if beat is None:
         return HealthView(status="degraded", database="unavailable", commands_waiting=commands_waiting)
     return HealthView(
-        status="degraded" if beat.stopped else "ok",
+        status="degraded" if beat.stopped or beat.withheld else "ok",
         database="ok",
         commands_waiting=commands_waiting,
         position=beat.position,
+        withheld=beat.withheld,
         read_models=beat.read_models,
         gateway_queue=beat.gateway_queue,
         dead_letters=beat.dead_letters,

@@ -67,6 +67,8 @@ def read_status(database: Database) -> StatusView:
         for model in beat.read_models
         if model.stopped_at_position is not None
     ]
+    if beat.withheld:
+        wrong.append("this is a copy of the ledger that was not taken over: it takes no payments and calls no gateway")
     alive = {part.part for part in beat.parts if part.seen_seconds_ago < FRESH.total_seconds()}
     wrong += [f"no {part} is alive" for part in BEATING_PARTS if part not in alive]
     return StatusView(ok=not wrong, wrong=wrong, pulse=beat)

@@ -188,6 +188,11 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
         "It is not known whether the request was carried out",
         "The database was lost meanwhile. Send the same request with the same Idempotency-Key again to find out.",
     ),
+    errors.StoreWithheld: Problem(
+        503,
+        "This is a copy of the ledger that takes no payments",
+        "Send the request to the service that is in charge; this one is when its store is taken over.",
+    ),
     ReadsBusy: Problem(503, "The service is busy", f"Too many reads wait. {_LATER}"),
     DemoGatewayUnavailable: Problem(
         503, "The demo gateway does not answer", "Start it with `payment-ledger gateway`, and send the request again."

@@ -49,9 +49,10 @@ class PartPulse(Struct, frozen=True, kw_only=True):
 
 
 class Beat(Struct, frozen=True, kw_only=True):
-    """What one look at the database has found."""
+    """What one look at the database has found; `withheld` says that the store is a copy that was not taken over."""
 
     position: int
+    withheld: bool
     read_models: list[ReadModelPulse]
     gateway_queue: QueuePulse
     dead_letters: dict[LetterState, int]
@@ -122,10 +123,11 @@ async def _read_beat(connection: Connection) -> Beat:
         queue = await connection.execute(SQL["read_queue"])
         letters = await connection.execute(SQL["read_letters"])
         parts = await connection.execute(SQL["read_heartbeats"])
-        position, waiting, oldest_due_seconds = (await queue.fetchall())[0]
+        position, withheld, waiting, oldest_due_seconds = (await queue.fetchall())[0]
         counts = dict(await letters.fetchall())
         return Beat(
             position=position,
+            withheld=withheld,
             read_models=[_read_model(*row) async for row in models],
             gateway_queue=QueuePulse(waiting=waiting, oldest_due_seconds=oldest_due_seconds),
             dead_letters={

@@ -11,6 +11,7 @@ SELECT position FROM head
 -- name: read_queue
 -- How much waits for the gateway, and how long the first of it has been due, in seconds on the database's clock.
 SELECT (SELECT position FROM head),
+       (SELECT withheld FROM head),
        (SELECT count(*) FROM gateway_queue),
        coalesce(greatest(extract(epoch FROM now() - (SELECT due_at FROM gateway_queue ORDER BY due_at LIMIT 1)), 0), 0)
            ::float8

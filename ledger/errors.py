@@ -20,6 +20,7 @@
     |   +-- WriterStopped
     |   +-- DatabaseUnavailable
     |   +-- OutcomeUnknown
+    |   +-- StoreWithheld
     +-- CommandFailed                a mistake of ours, and of no other command
     +-- StoreBroken                  the store is not what this program needs; an operator has to look
         +-- SchemaMissing
@@ -201,6 +202,12 @@ class OutcomeUnknown(Unavailable):
     """The database was lost while the command was being committed; whether it was carried out is not known."""
 
     code = "outcome_unknown"
+
+
+class StoreWithheld(Unavailable):
+    """The store is an imported copy that was not taken over; the command was not carried out."""
+
+    code = "store_withheld"
 
 
 @dataclass(eq=False, kw_only=True)

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 from msgspec import Struct
 
-from ledger.errors import LogBroken
+from ledger.errors import LogBroken, StoreWithheld
 from ledger.seal import seal_rows
 from ledger.sql import load_statements
 
@@ -20,13 +20,17 @@ SQL: Final = load_statements("ledger", "log.sql")
 
 
 class Head(Struct, frozen=True):
-    """The log's end: the last position, its seal and time, and the counters of accounts and payments."""
+    """The log's end: the last position, its seal and time, and the counters of accounts and payments.
+
+    `withheld` says that the store is an imported copy that nobody has taken over, so that nothing may be appended.
+    """
 
     position: int
     digest: bytes
     at: datetime
     next_account_id: int
     next_payment_sequence: int
+    withheld: bool = False
 
 
 class Row(NamedTuple):
@@ -42,7 +46,10 @@ def append(connection: psycopg.Connection[Any], head: Head, rows: Sequence[Row],
     """Insert sealed rows after `head`, whose lock the caller holds, and move it; `moved` has time and counters.
 
     Meant for a pipeline: the statements are sent, and `Appending.check` reads their results before the COMMIT is sent.
+    Raises StoreWithheld before anything is sent.
     """
+    if head.withheld:
+        raise StoreWithheld
     positions = range(head.position + 1, head.position + 1 + len(rows))
     digests = seal_rows(head.digest, head.position, rows)
     connection.execute(

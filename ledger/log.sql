@@ -7,7 +7,7 @@ COMMIT
 -- name: lock_head
 -- The row lock is the right to append; whoever waits here goes on when the holder has committed. The statements of a
 -- batch that read anything else come after this one, as they would else miss what the last holder has just committed.
-SELECT position, digest, at, next_account_id, next_payment_sequence FROM head FOR UPDATE
+SELECT position, digest, at, next_account_id, next_payment_sequence, withheld FROM head FOR UPDATE
 
 -- name: bound_holding
 -- Sent right after lock_head, and so counts from the moment at which the lock is held: whoever hangs with it holds the
@@ -16,7 +16,7 @@ SELECT position, digest, at, next_account_id, next_payment_sequence FROM head FO
 SET LOCAL transaction_timeout = '5s'
 
 -- name: read_head
-SELECT position, digest, at, next_account_id, next_payment_sequence FROM head
+SELECT position, digest, at, next_account_id, next_payment_sequence, withheld FROM head
 
 -- name: read_clock
 -- The database's clock at this moment, and not at the transaction's start, which lies before the wait for the head.

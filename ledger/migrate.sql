@@ -1,8 +1,10 @@
 -- name: grants
--- What the service's role may do. The log, its keys and its snapshots only grow.
+-- What the service's role may do. The log, its keys and its snapshots only grow. It moves the head, and cannot say
+-- whether the store is withheld; an earlier version of this gave it all columns.
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON identity TO {role};
-GRANT SELECT, UPDATE ON head TO {role};
+REVOKE UPDATE ON head FROM {role};
+GRANT SELECT, UPDATE (position, digest, at, next_account_id, next_payment_sequence) ON head TO {role};
 GRANT SELECT, INSERT ON events, snapshots, idempotency_keys TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_queue TO {role};
 GRANT SELECT, UPDATE ON tracking TO {role};

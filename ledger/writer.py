@@ -41,6 +41,7 @@ from ledger.errors import (
     LogBroken,
     OutcomeUnknown,
     Refusal,
+    StoreWithheld,
     WriterBusy,
     WriterStopped,
 )
@@ -231,6 +232,9 @@ class Writer:
                     continue
                 failure = DatabaseUnavailable() if in_doubt is None else OutcomeUnknown()
                 _answer([(waiting, failure) for waiting in batch])
+            except StoreWithheld as withheld:
+                self._start_over()
+                _answer([(waiting, withheld) for waiting in batch])
             except LedgerError:
                 raise
             except Exception as mistake:  # noqa: BLE001 - whatever it is, it is to spoil no other command
@@ -292,6 +296,8 @@ class Writer:
             keys = connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True) if asked else None
         head = Head(*_only(heads))
         fail_point("writer.after_lock")
+        if head.withheld:
+            raise StoreWithheld
         taken = {} if keys is None else {(row[0], row[1]): _key_taken(row) for row in keys}
         self._catch_up(connection, head)
         self._learn(connection, streams_of(commands, taken.values()))

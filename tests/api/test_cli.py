@@ -366,6 +366,20 @@ def test_status_says_what_needs_an_operator(shell: Shell, seeds: Seeds) -> None:
     assert "no worker is alive" in for_people.stdout
 
 
+def test_status_says_that_a_copy_is_not_in_charge(shell: Shell, database: Database, seeds: Seeds) -> None:
+    """All its parts may run, and yet it takes no payments."""
+    seeds.heartbeat("worker", "here-1-a")
+    seeds.heartbeat("projector", "here-2-b")
+    as_owner(database, "UPDATE head SET withheld = true")
+
+    ended = shell.run("status", "--json")
+
+    assert ended.returncode == 1
+    assert [wrong.partition(" that was ")[0] for wrong in json.loads(ended.stdout)["wrong"]] == [
+        "this is a copy of the ledger"
+    ]
+
+
 # --- dead letters ----------------------------------------------------------------------------------------------------
 
 

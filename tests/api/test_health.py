@@ -28,6 +28,7 @@ async def test_an_api_alone_is_healthy_while_its_database_is(client: httpx.Async
     health = answer.json()
     assert answer.status_code == 200
     assert (health["status"], health["database"], health["position"]) == ("ok", "ok", 2)
+    assert health["withheld"] is False
     assert health["gateway_queue"]["waiting"] == 1
     assert health["gateway_queue"]["oldest_due_seconds"] >= 0
     assert {(model["name"], model["lag"]) for model in health["read_models"]} == {("read_models", 2), ("counters", 2)}
@@ -49,6 +50,23 @@ async def test_health_shows_parts_letters_and_a_stopped_read_model(client: httpx
     assert [(part["part"], part["instance"]) for part in health["parts"]] == [("worker", "host:1:a")]
     stopped = next(model for model in health["read_models"] if model["name"] == "counters")
     assert (stopped["stopped_at_position"], stopped["stopped_because"]) == (7, "unknown topic")
+
+
+async def test_a_copy_that_was_not_taken_over_says_so_and_refuses_payments(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """It can be read; whoever sends it a payment is told to go elsewhere."""
+    await client.post("/api/v1/users", json={"balance": 1})
+    with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
+        connection.execute("UPDATE head SET withheld = true")
+
+    health = (await client.get("/api/v1/health")).json()
+    refused = await client.post("/api/v1/payments/deposit", json={"user_id": 1, "deposit": 1})
+    read = await client.get("/api/v1/users/1")
+
+    assert (health["status"], health["database"], health["withheld"]) == ("degraded", "ok", True)
+    assert (refused.status_code, refused.json()["code"]) == (503, "store_withheld")
+    assert (read.status_code, read.json()["balance"]) == (200, 1)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/livez/"])

@@ -86,6 +86,7 @@ def test_each_class_has_a_code_of_its_own_in_snake_case(error_class: type[Ledger
         ("WriterStopped", "writer_stopped"),
         ("DatabaseUnavailable", "database_unavailable"),
         ("OutcomeUnknown", "outcome_unknown"),
+        ("StoreWithheld", "store_withheld"),
     ],
 )
 def test_the_codes_that_clients_know_do_not_change(error_class: str, code: str) -> None:

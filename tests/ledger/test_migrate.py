@@ -17,7 +17,7 @@ from ledger.errors import RoleMissing, SchemaMissing, SchemaNewer, SchemaOlder
 from ledger.migrate import check_schema, migrate
 from tests.databases import remove
 
-MIGRATIONS = ["0001.store", "0002.read_models", "0003.contradictions"]
+MIGRATIONS = ["0001.store", "0002.read_models", "0003.contradictions", "0004.withheld"]
 WAITING_FOR_A_LOCK = """
     SELECT 1 FROM pg_stat_activity
      WHERE application_name = 'payment-ledger migrate' AND wait_event_type = 'Lock' AND query LIKE '%CREATE TABLE {} (%'
@@ -97,6 +97,7 @@ def test_a_killed_migration_holds_nobody_up(empty: Database) -> None:
         "DROP TABLE tracking, payment_status, account_balance, journal, dead_letter, counters, heartbeats",
         owner=True,
     )
+    execute(empty, "ALTER TABLE head DROP COLUMN withheld", owner=True)
 
     assert migrate(empty) == MIGRATIONS[1:]
 
@@ -188,6 +189,18 @@ def test_the_service_cannot_change_an_event(database: Database, column: str) -> 
     """Not one column of it."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         execute(database, f"UPDATE events SET {column} = {column}")
+
+
+def test_the_service_moves_the_head_and_cannot_say_that_a_store_is_not_withheld(database: Database) -> None:
+    """Also where an earlier version of the program had given it the whole row."""
+    role = sql.Identifier(database.service_role).as_string()
+    execute(database, f"GRANT UPDATE ON head TO {role}", owner=True)
+
+    migrate(database)
+
+    execute(database, "UPDATE head SET position = position")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(database, "UPDATE head SET withheld = false")
 
 
 @pytest.mark.parametrize("statement", ["ROLLBACK", "DISCARD ALL", "RESET ALL"])
