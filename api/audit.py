@@ -6,28 +6,24 @@ the sum over the journal, which the service's limit for reads bounds.
 
 import asyncio
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final
 
 from litestar import Router, get
 from litestar.params import QueryParameter
 from msgspec import Struct
 
-from api.amounts import decimal
 from api.errors import RequestInvalid
 from api.pages import LIMIT_DEFAULT, Limit
 from api.parts import Parts
 from api.payments import EventView, event_view
 from api.problems import problems
-from api.reads import Connection, Row
 from api.requests import LedgerRequest
+from api.trial_balance import TrialBalanceView, read_trial_balance
 from ledger import history
-from ledger.audit import AuditError, AuditReport, verify_seals
+from ledger.audit import HEAD_DOES_NOT_FIT, verify_seals
+from ledger.audit_findings import AuditError, AuditReport
 from ledger.identifiers import ID_MAX
 from ledger.log import Head
-from ledger.sql import load_statements
-
-SQL: Final = load_statements("api", "audit.sql")
 
 VERIFY_MAX: Final = 100_000
 VERIFY_DEFAULT: Final = 10_000
@@ -81,38 +77,6 @@ class VerifyView(Struct, frozen=True, kw_only=True):
     }
 
 
-class CurrencyBalance(Struct, frozen=True, kw_only=True):
-    """The sums of the journal's columns in one currency; debits are above zero, credits below, and `sum` is zero."""
-
-    currency: str
-    entries: int
-    customers: Decimal
-    gateway_clearing: Decimal
-    fee_revenue: Decimal
-    opening_equity: Decimal
-    sum: Decimal
-
-    EXAMPLE: ClassVar[object] = {
-        "currency": "USD",
-        "entries": 2,
-        "customers": -1196.0,
-        "gateway_clearing": 200.0,
-        "fee_revenue": -4.0,
-        "opening_equity": 1000.0,
-        "sum": 0.0,
-    }
-
-
-class TrialBalanceView(Struct, frozen=True, kw_only=True):
-    """The books up to the journal's last entry, at `position`."""
-
-    balanced: bool
-    position: int
-    currencies: list[CurrencyBalance]
-
-    EXAMPLE: ClassVar[object] = {"balanced": True, "position": 120, "currencies": [CurrencyBalance.EXAMPLE]}
-
-
 @get("/events", responses=problems(RequestInvalid))
 async def list_events(request: LedgerRequest, after: After = 0, limit: Limit = LIMIT_DEFAULT) -> LogPage:
     """Read the log, in the order in which it was written."""
@@ -122,15 +86,18 @@ async def list_events(request: LedgerRequest, after: After = 0, limit: Limit = L
 
 @get("/verify", responses=problems(RequestInvalid))
 async def verify(request: LedgerRequest, after: After = 0, limit: VerifyLimit = VERIFY_DEFAULT) -> VerifyView:
-    """Recompute the seals of a page of the log. `payment-ledger audit verify` checks all of it, and its end."""
+    """Recompute the seals of a page of the log, and at its end compare the last one with the head's.
+
+    `payment-ledger audit verify` checks all of it, and what follows from it.
+    """
     head, report = await _verify(request.parts, after=after, limit=limit)
     return _verified(head, report)
 
 
 @get("/trial-balance", responses=problems())
 async def trial_balance(request: LedgerRequest) -> TrialBalanceView:
-    """Sum up the journal: for each currency, the sums of all accounts together are zero."""
-    return _trial_balance(await request.parts.reads.read(_sum_journal))
+    """Sum up the journal: all postings of a currency are zero, and what customers own is what their accounts hold."""
+    return await read_trial_balance(request.parts.reads)
 
 
 audit = Router("/audit", tags=["audit"], route_handlers=[list_events, verify, trial_balance])
@@ -148,12 +115,6 @@ async def _verify(parts: Parts, *, after: int, limit: int) -> tuple[Head, AuditR
         return head, await asyncio.to_thread(verify_seals, parts.database, start=after + 1, upto=upto)
 
 
-async def _sum_journal(connection: Connection) -> list[Row]:
-    async with connection.transaction():
-        await connection.execute(SQL["allow_scan"])
-        return await (await connection.execute(SQL["sum_journal"])).fetchall()
-
-
 def _log_page(head: Head, rows: Sequence[tuple[int, Any, bytes]]) -> LogPage:
     last = rows[-1][0] if rows else head.position
     return LogPage(
@@ -169,34 +130,16 @@ def _log_entry(position: int, recorded: Any, seal: bytes) -> LogEntry:  # noqa: 
 
 
 def _verified(head: Head, report: AuditReport) -> VerifyView:
+    errors = list(report.errors)
+    if report.position == head.position and report.digest != head.digest.hex():
+        errors.append(AuditError(head.position, HEAD_DOES_NOT_FIT))
     return VerifyView(
-        ok=report.ok,
+        ok=not errors,
         position=head.position,
         digest=head.digest.hex(),
         checked_to=report.position,
         checked_digest=report.digest,
         events=report.events,
-        errors=report.errors,
+        errors=errors,
         next_after=report.position if report.position < head.position else None,
-    )
-
-
-def _trial_balance(rows: Sequence[Row]) -> TrialBalanceView:
-    return TrialBalanceView(
-        balanced=all(sum(row[2:6]) == 0 for row in rows),
-        position=max((row[6] for row in rows), default=0),
-        currencies=[_currency_balance(*row[:6]) for row in rows],
-    )
-
-
-def _currency_balance(currency: str, entries: int, *sums_minor: Decimal) -> CurrencyBalance:
-    customers, gateway_clearing, fee_revenue, opening_equity = (decimal(int(each), currency) for each in sums_minor)
-    return CurrencyBalance(
-        currency=currency,
-        entries=entries,
-        customers=customers,
-        gateway_clearing=gateway_clearing,
-        fee_revenue=fee_revenue,
-        opening_equity=opening_equity,
-        sum=customers + gateway_clearing + fee_revenue + opening_equity,
     )

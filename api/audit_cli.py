@@ -4,26 +4,75 @@ Tables for people, `--json` for machines; the exit code is 1 when something is w
 when it runs (see `api.cli`).
 """
 
+import re
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from api.command_line import UNWELL, Commands, as_json_option, ledger_for, print_json, progress_shown
 
+if TYPE_CHECKING:
+    from ledger.audit import NotedHead
+
+_position = click.IntRange(0, 2**63 - 1)
+
 
 @click.group(cls=Commands)
 def audit() -> None:
-    """Prove that the log is whole and unchanged."""
+    """Prove that the books are right."""
+
+
+# --- the proof -------------------------------------------------------------------------------------------------------
+
+
+def _noted(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> "list[NotedHead]":
+    from ledger.audit import NotedHead  # noqa: PLC0415 - only these commands need it
+
+    heads = []
+    for value in values:
+        found = re.fullmatch(r"([0-9]{1,18}):([0-9a-fA-F]{64})", value, re.ASCII)
+        if found is None:
+            raise click.BadParameter("has to be POSITION:DIGEST, as `audit verify` tells them")
+        heads.append(NotedHead(int(found[1]), found[2]))
+    return heads
+
+
+_expect_option = click.option(
+    "--expect",
+    "noted",
+    metavar="POSITION:DIGEST",
+    multiple=True,
+    callback=_noted,
+    help="A head that was noted elsewhere. May be given several times.",
+)
 
 
 @audit.command("verify")
+@click.option("--from", "start", type=click.IntRange(1), default=1, help="The first position to check.")
+@click.option("--to", "upto", type=_position, help="The last position to check. Default: the end.")
+@_expect_option
+@click.option("--seals-only", is_flag=True, help="Recompute the seals, and leave out what follows from the events.")
 @as_json_option
-def verify_command(*, as_json: bool) -> None:
-    """Recompute every seal. The exit code is 1 when one does not fit."""
-    from ledger.audit import verify_seals  # noqa: PLC0415 - only this command needs it
+def verify_command(*, start: int, upto: int | None, noted: "list[NotedHead]", seals_only: bool, as_json: bool) -> None:
+    """Recompute every seal, account, payment, snapshot and read model.
 
+    The first position that is wrong is named, and what is wrong with it. Payments may go on meanwhile. A part of the
+    log (--from, --to) is checked by itself: what was before is trusted, and read models are left out.
+    """
+    if upto is not None and upto < start:
+        raise click.UsageError("--to has to be at least --from.")
     with ledger_for("audit") as (_, database), progress_shown() as progress:
-        report = verify_seals(database, on_progress=lambda done, total: progress("seals", done, total))
+        if seals_only:
+            from ledger.audit import verify_seals  # noqa: PLC0415 - only this command needs it
+
+            report = verify_seals(
+                database, start=start, upto=upto, noted=noted, on_progress=lambda *done: progress("seals", *done)
+            )
+        else:
+            from api.auditing import verify  # noqa: PLC0415 - only this command needs it
+
+            report = verify(database, start=start, upto=upto, noted=noted, on_progress=progress)
     if as_json:
         print_json(report)
     else:

@@ -10,9 +10,10 @@ from rich.table import Table
 from api.dead_letters import DeadLetterView
 from api.logs import harmless
 from api.operations import LetterHistory, StatusView
+from api.payments import EventView
 from api.readiness import FRESH
 from api.times import Timestamp
-from ledger.audit import AuditReport
+from ledger.audit_findings import AuditReport
 from projections.rebuild import Rebuilding
 
 
@@ -57,12 +58,7 @@ def print_history(shown: LetterHistory) -> None:
     else:
         print_letters([shown.letter])
     for event in shown.events:
-        by = f" by {event.by}" if event.by else ""
-        line = f"\n[bold]{event.topic}[/] at {_second(event.at)}, position {event.position}{escape(by)}"
-        Console().print(line, soft_wrap=True)
-        for name, value in event.data.items():
-            if value is not None:
-                Console().print(f"  {name}: {harmless(str(value))}", markup=False, soft_wrap=True)
+        _print_event(Console(), event)
 
 
 def print_rebuilding(rebuilt: Rebuilding) -> None:
@@ -84,10 +80,21 @@ def print_audit(report: AuditReport) -> None:
     """Show what an audit found."""
     console = Console()
     for error in report.errors:
-        console.print(f"[red]position {error.position}: {escape(error.what)}")
-    verdict = "[green]All seals fit" if report.ok else "[red]The log is not what was written"
+        console.print(f"[red]position {error.position}[/]: {escape(error.what)}", soft_wrap=True)
+    verdict = "[green]All is as it has to be"
+    if report.errors:
+        verdict = f"[red]Not all is as it has to be, first at position {report.errors[0].position}"
     console.print(f"{verdict}[/]: {report.events} events up to position {report.position}.")
     console.print(f"digest {report.digest}", soft_wrap=True)
+
+
+def _print_event(console: Console, event: EventView) -> None:
+    by = f" by {event.by}" if event.by else ""
+    line = f"\n[bold]{event.topic}[/] at {_second(event.at)}, position {event.position}{escape(by)}"
+    console.print(line, soft_wrap=True)
+    for name, value in event.data.items():
+        if value is not None:
+            console.print(f"  {name}: {harmless(str(value))}", markup=False, soft_wrap=True)
 
 
 def _cells(letter: DeadLetterView) -> list[str]:

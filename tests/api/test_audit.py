@@ -61,8 +61,22 @@ async def test_a_changed_event_is_found(busy: httpx.AsyncClient, database: Datab
     assert [error["position"] for error in verified["errors"]] == [4]
 
 
+async def test_a_changed_head_is_found(busy: httpx.AsyncClient, database: Database) -> None:
+    """On the page that comes to the log's end."""
+    with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
+        connection.execute("UPDATE head SET digest = decode(repeat('00', 32), 'hex')")
+
+    first = (await busy.get("/api/v1/audit/verify", params={"limit": 3})).json()
+    last = (await busy.get("/api/v1/audit/verify", params={"after": 3})).json()
+    beyond = (await busy.get("/api/v1/audit/verify", params={"after": 99})).json()
+
+    assert (first["ok"], beyond["ok"]) == (True, True)
+    assert [error["position"] for error in last["errors"]] == [5]
+
+
 async def test_the_books_balance(client: httpx.AsyncClient, seeds: Seeds) -> None:
     """Each currency by itself, with debits above zero and credits below."""
+    seeds.account(posted_minor=120_000)
     seeds.opening(1, 100_000)
     seeds.settled(5, 20_000, 120_000)
 
@@ -80,9 +94,21 @@ async def test_the_books_balance(client: httpx.AsyncClient, seeds: Seeds) -> Non
                 "fee_revenue": 0,
                 "opening_equity": 1000,
                 "sum": 0,
+                "accounts": 1200,
             }
         ],
     }
+
+
+async def test_books_that_differ_from_the_accounts_do_not_balance(client: httpx.AsyncClient, seeds: Seeds) -> None:
+    """Although their postings sum up to zero."""
+    seeds.account(posted_minor=99_999)
+    seeds.opening(1, 100_000)
+
+    books = (await client.get("/api/v1/audit/trial-balance")).json()
+
+    assert books["balanced"] is False
+    assert (books["currencies"][0]["sum"], books["currencies"][0]["accounts"]) == (0, 999.99)
 
 
 @pytest.mark.parametrize("query", ["events?after=-1", "events?limit=501", "verify?limit=0", "verify?limit=100001"])

@@ -453,35 +453,7 @@ def test_a_decision_that_cannot_be_is_refused_with_a_sentence(
     assert "Traceback" not in ended.stderr
 
 
-# --- proof and repair ------------------------------------------------------------------------------------------------
-
-
-def test_an_audit_of_a_whole_log_is_well(shell: Shell, writer: Writer) -> None:
-    """With the digest to be noted elsewhere."""
-    declined_deposit(writer)
-
-    for_machines = shell.run("audit", "verify", "--json")
-    for_people = shell.run("audit", "verify")
-
-    report = json.loads(for_machines.stdout)
-    assert (for_machines.returncode, for_people.returncode) == (0, 0)
-    assert list(report) == ["ok", "events", "position", "digest", "errors"]
-    assert (report["ok"], report["events"], report["errors"]) == (True, report["position"], [])
-    assert report["digest"] in for_people.stdout
-
-
-def test_an_audit_names_a_changed_event(shell: Shell, database: Database, writer: Writer) -> None:
-    """And its exit code says that not all is well."""
-    declined_deposit(writer)
-    as_owner(database, "UPDATE events SET state = state || ' '::bytea WHERE notification_id = 2")
-
-    for_machines = shell.run("audit", "verify", "--json")
-    for_people = shell.run("audit", "verify")
-
-    report = json.loads(for_machines.stdout)
-    assert (for_machines.returncode, for_people.returncode) == (1, 1)
-    assert [error["position"] for error in report["errors"]] == [2]
-    assert "position 2" in for_people.stdout
+# --- repair ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_rebuild_mends_read_models_and_says_what_was_wrong(shell: Shell, database: Database, writer: Writer) -> None:

@@ -60,7 +60,7 @@ def test_a_part_can_be_proven(log: Database, start: int) -> None:
 
 def test_pages_join(log: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chain goes on from page to page."""
-    monkeypatch.setattr("ledger.audit.PAGE", 7)
+    monkeypatch.setattr("ledger.audit_seals.PAGE", 7)
 
     assert verify_seals(log).ok
 
@@ -134,7 +134,7 @@ def test_a_part_after_a_missing_row_is_not_proven(log: Database) -> None:
 
 def test_the_list_of_errors_is_bounded(log: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wholly rewritten log does not make an endless report."""
-    monkeypatch.setattr("ledger.audit.ERRORS_MAX", 3)
+    monkeypatch.setattr("ledger.audit_findings.ERRORS_MAX", 3)
     tamper(log, "UPDATE events SET state = state || ' '")
 
     report = verify_seals(log)
