@@ -6,6 +6,7 @@ when it runs (see `api.cli`).
 
 import re
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ledger.audit import NotedHead
 
 _position = click.IntRange(0, 2**63 - 1)
+_identifier = click.IntRange(1, 2**53 - 1)
 
 
 @click.group(cls=Commands)
@@ -80,3 +82,72 @@ def verify_command(*, start: int, upto: int | None, noted: "list[NotedHead]", se
 
         print_audit(report)
     sys.exit(0 if report.ok else UNWELL)
+
+
+# --- the books -------------------------------------------------------------------------------------------------------
+
+
+@audit.command("replay")
+@click.argument("subject", type=click.Choice(["payment", "account"]))
+@click.argument("identifier", metavar="ID", type=_identifier)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one event a line.")
+def replay_command(*, subject: str, identifier: int, as_json: bool) -> None:
+    """Show a payment or an account event by event, with what it has come to by each: why it is what it is."""
+    from api.replay import replay_account, replay_payment  # noqa: PLC0415 - only this command needs it
+    from api.tables import print_replayed  # noqa: PLC0415 - (as above)
+
+    with ledger_for("audit") as (_, database):
+        replay = replay_payment if subject == "payment" else replay_account
+        for replayed in replay(database, identifier):
+            if as_json:
+                print_json(replayed)
+            else:
+                print_replayed(replayed)
+
+
+def _time(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    from api.errors import RequestInvalid  # noqa: PLC0415 - only this command needs it
+    from api.times import moment  # noqa: PLC0415 - (as above)
+
+    try:
+        return moment(value, path="at")
+    except RequestInvalid:
+        raise click.BadParameter("has to be a time such as 2026-11-23T09:30:00Z, with Z or an offset") from None
+
+
+@audit.command("balance")
+@click.argument("account_id", metavar="ACCOUNT", type=_identifier)
+@click.option("--at", metavar="TIME", callback=_time, help="At a time, RFC 3339 with an offset.")
+@click.option("--position", type=_position, help="At a position of the log.")
+@as_json_option
+def balance_command(*, account_id: int, at: datetime | None, position: int | None, as_json: bool) -> None:
+    """Show what an account held at a time or at a position, from its events; without either, what it holds now."""
+    from api.auditing import read_balance  # noqa: PLC0415 - only this command needs it
+
+    if at is not None and position is not None:
+        raise click.UsageError("--at and --position cannot be given together.")
+    with ledger_for("audit") as (_, database):
+        balance = read_balance(database, account_id, position=position, at=at)
+    if as_json:
+        print_json(balance)
+    else:
+        from api.tables import print_balance  # noqa: PLC0415 - machines do without
+
+        print_balance(balance)
+
+
+@audit.command("trial-balance")
+@as_json_option
+def trial_balance_command(*, as_json: bool) -> None:
+    """Sum up the journal. The exit code is 1 when the books do not balance."""
+    from api.auditing import sum_up  # noqa: PLC0415 - only this command needs it
+
+    with ledger_for("audit") as (_, database):
+        books = sum_up(database)
+    if as_json:
+        print_json(books)
+    else:
+        from api.tables import print_trial_balance  # noqa: PLC0415 - machines do without
+
+        print_trial_balance(books)
+    sys.exit(0 if books.balanced else UNWELL)

@@ -1,11 +1,23 @@
-"""What an auditor asks from the command line, on the database itself; so it works while no API runs."""
+"""What an auditor asks from the command line: the whole proof, what an account held, and whether the books balance.
 
-from collections.abc import Sequence
+The same as over HTTP and in the same words, on the database itself; so it works while no API runs.
+"""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from api.account_reads import AccountReads
+from api.reads import Reads
+from api.trial_balance import TrialBalanceView, read_trial_balance
+from api.users import BalanceView, balance_view
 from ledger.audit import NotedHead, Progress, verify_store
 from ledger.audit_findings import AuditReport, Findings
 from ledger.database import Database
 from projections.audit import check_read_models
+
+ResultT = TypeVar("ResultT")
 
 
 def verify(
@@ -32,3 +44,33 @@ def verify(
         digest=report.digest,
         errors=findings.first,
     )
+
+
+def read_balance(database: Database, account_id: int, *, position: int | None, at: datetime | None) -> BalanceView:
+    """Give what an account held at a position or a time, or holds now. Raises AccountNotFound, AccountNotOpenThen."""
+
+    async def read(reads: Reads) -> BalanceView:
+        accounts = AccountReads(reads)
+        try:
+            return balance_view(await accounts.at(account_id, position=position, at=at))
+        finally:
+            await accounts.close()
+
+    return _read(database, read)
+
+
+def sum_up(database: Database) -> TrialBalanceView:
+    """Sum up the books."""
+    return _read(database, read_trial_balance)
+
+
+def _read(database: Database, read: Callable[[Reads], Awaitable[ResultT]]) -> ResultT:
+    async def open_and_read() -> ResultT:
+        reads = Reads(database)
+        await reads.open()
+        try:
+            return await read(reads)
+        finally:
+            await reads.close()
+
+    return asyncio.run(open_and_read())

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import asdict
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
@@ -12,7 +13,10 @@ from api.logs import harmless
 from api.operations import LetterHistory, StatusView
 from api.payments import EventView
 from api.readiness import FRESH
+from api.replay import ReplayedEvent
 from api.times import Timestamp
+from api.trial_balance import TrialBalanceView
+from api.users import BalanceView
 from ledger.audit_findings import AuditReport
 from projections.rebuild import Rebuilding
 
@@ -86,6 +90,34 @@ def print_audit(report: AuditReport) -> None:
         verdict = f"[red]Not all is as it has to be, first at position {report.errors[0].position}"
     console.print(f"{verdict}[/]: {report.events} events up to position {report.position}.")
     console.print(f"digest {report.digest}", soft_wrap=True)
+
+
+def print_replayed(replayed: ReplayedEvent) -> None:
+    """Show an event of a replay, and what it came to."""
+    console = Console()
+    _print_event(console, replayed)
+    after = {name: value for name, value in asdict(replayed.after).items() if value is not None}
+    came_to = ", ".join(f"{name} {value}" for name, value in after.items())
+    console.print(f"  [green]-> {escape(came_to)}", soft_wrap=True, highlight=False)
+
+
+def print_balance(balance: BalanceView) -> None:
+    """Show what an account held."""
+    table = _table(*asdict(balance))
+    table.add_row(*(str(value) for value in asdict(balance).values()))
+    Console().print(table)
+
+
+def print_trial_balance(books: TrialBalanceView) -> None:
+    """Show the books."""
+    console = Console()
+    names = ("entries", "customers", "gateway_clearing", "fee_revenue", "opening_equity", "sum", "accounts")
+    table = _table("currency", *(name.replace("_", " ") for name in names))
+    for currency in books.currencies:
+        table.add_row(currency.currency, *(str(getattr(currency, name)) for name in names))
+    console.print(table)
+    verdict = "[green]The books balance" if books.balanced else "[red]The books do not balance"
+    console.print(f"{verdict}[/], up to position {books.position}.")
 
 
 def _print_event(console: Console, event: EventView) -> None:

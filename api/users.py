@@ -164,7 +164,7 @@ async def read_balance(
     It is computed from the events, and so is never behind.
     """
     found = await request.parts.accounts.at(user_id, position=position, at=moment(at, path="at"))
-    return _balance(found)
+    return balance_view(found)
 
 
 @get("/{user_id:str}/transactions", responses=problems(AccountNotFound, RequestInvalid, CursorInvalid, ReadsBusy))
@@ -225,7 +225,8 @@ def _user(account: AccountRow) -> UserView:
     )
 
 
-def _balance(found: AccountAt) -> BalanceView:
+def balance_view(found: AccountAt) -> BalanceView:
+    """Show an account as it was."""
     account = found.account
     return BalanceView(
         balance=decimal(account.posted_minor, account.currency),

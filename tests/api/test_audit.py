@@ -1,14 +1,21 @@
 """The audit over HTTP: the log in order, its seals proven page by page, and books that balance."""
 
+import asyncio
 from contextlib import closing
+from typing import Any, Final
 
 import httpx
+import msgspec
 import pytest
 
+from api.auditing import read_balance, sum_up, verify
 from ledger.database import Database
 from tests.api.seeds import Seeds
+from tests.api.test_cli import project
 
 pytestmark = pytest.mark.anyio
+
+ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 @pytest.fixture
@@ -109,6 +116,27 @@ async def test_books_that_differ_from_the_accounts_do_not_balance(client: httpx.
 
     assert books["balanced"] is False
     assert (books["currencies"][0]["sum"], books["currencies"][0]["accounts"]) == (0, 999.99)
+
+
+async def test_the_audit_is_the_same_from_the_command_line(busy: httpx.AsyncClient, database: Database) -> None:
+    """Page by page or at once: the same seals, the same balance, the same books."""
+    project(database)
+    pages: list[Any] = [{"next_after": 0}]
+    while (after := pages[-1]["next_after"]) is not None:
+        pages.append((await busy.get("/api/v1/audit/verify", params={"after": after, "limit": 2})).json())
+    balance = (await busy.get("/api/v1/users/1/balance", params={"position": 4})).json()
+    books = (await busy.get("/api/v1/audit/trial-balance")).json()
+
+    report = await asyncio.to_thread(verify, database)
+    at_4 = await asyncio.to_thread(read_balance, database, 1, position=4, at=None)
+    summed_up = await asyncio.to_thread(sum_up, database)
+
+    assert (report.ok, report.events) == (True, sum(page["events"] for page in pages[1:]))
+    assert {(page["position"], page["digest"]) for page in pages[1:]} == {(report.position, report.digest)}
+    assert pages[-1]["checked_digest"] == report.digest
+    assert balance == msgspec.json.decode(ENCODER.encode(at_4))
+    assert books == msgspec.json.decode(ENCODER.encode(summed_up))
+    assert books["balanced"]
 
 
 @pytest.mark.parametrize("query", ["events?after=-1", "events?limit=501", "verify?limit=0", "verify?limit=100001"])

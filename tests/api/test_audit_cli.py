@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.audit_cli import audit
+from api.replay import replay_account
 from ledger.audit import verify_seals
 from ledger.database import Database
 from ledger.writer import Writer
@@ -127,6 +128,10 @@ def test_a_noted_head_reveals_a_log_that_was_cut(
         (["verify", "--expect", f"7:{'0' * 63}"], "POSITION:DIGEST"),
         (["verify", "--from", "0"], "--from"),
         (["verify", "--from", "3", "--to", "2"], "--to has to be at least --from"),
+        (["balance", "1", "--at", "2026-11-23"], "2026-11-23T09:30:00Z"),
+        (["balance", "1", "--at", "2026-11-23T09:30:00Z", "--position", "1"], "cannot be given together"),
+        (["balance", "0"], "0"),
+        (["replay", "user", "1"], "user"),
     ],
 )
 def test_a_wrong_command_is_refused_with_a_sentence(words: list[str], said: str) -> None:
@@ -135,3 +140,126 @@ def test_a_wrong_command_is_refused_with_a_sentence(words: list[str], said: str)
 
     assert ended.exit_code == 2
     assert said in ended.stderr
+
+
+# --- the books -------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_tells_why_a_balance_is_what_it_is(shell: Shell, writer: Writer) -> None:
+    """Event by event, with what the account holds after each."""
+    ledger = BusyLedger(writer)
+    ledger.open()
+    payment = ledger.withdraw()
+    ledger.call(payment, "declined", ledger.fail)
+
+    for_machines = shell.run("audit", "replay", "account", "1", "--json")
+    for_people = shell.run("audit", "replay", "account", "1")
+
+    events = [decoded(line) for line in for_machines.stdout.splitlines()]
+    assert (for_machines.returncode, for_people.returncode) == (0, 0)
+    assert [(event["topic"], event["after"]["balance"], event["after"]["available"]) for event in events] == [
+        ("account.opened", 1000, 1000),
+        ("account.funds_held", 1000, 949),
+        ("account.hold_released", 1000, 1000),
+    ]
+    assert "-> balance 1000.00, held 51.00, available 949.00, currency USD" in for_people.stdout
+
+
+def test_a_replay_tells_how_a_payment_came_to_be_what_it_is(shell: Shell, writer: Writer) -> None:
+    """With what the gateway is asked next."""
+    ledger = BusyLedger(writer)
+    ledger.open()
+    payment = ledger.deposit()
+    ledger.call(payment, "unknown", ledger.retry)
+    ledger.call(payment, "turned_away", ledger.inquire_later, attempt=2)
+    ledger.inquire(payment, "no_clear_answer", ledger.inquire_later)
+
+    for_machines = shell.run("audit", "replay", "payment", "1", "--json")
+    for_people = shell.run("audit", "replay", "payment", "1")
+
+    after = [decoded(line)["after"] for line in for_machines.stdout.splitlines()]
+    assert [(each["state"], each["attempt"], each["in_doubt"], each["next"]) for each in after] == [
+        ("new", 0, False, "pay"),
+        ("processing", 1, True, "pay"),
+        ("processing", 2, True, "inquire"),
+        ("processing", 2, True, "inquire"),
+        ("in_doubt", 2, True, "inquire"),
+    ]
+    assert [each["next_at"] is None for each in after] == [False, False, False, False, True]
+    assert after[-1]["letter"] == "in_doubt"
+    assert "-> state in_doubt, series 1, attempt 2, gateway_key payment-1, in_doubt True" in for_people.stdout
+
+
+@pytest.mark.parametrize(("subject", "said"), [("payment", "There is no such payment"), ("account", "no such user")])
+def test_what_is_not_there_cannot_be_replayed(shell: Shell, subject: str, said: str) -> None:
+    """And is no empty history."""
+    ended = shell.run("audit", "replay", subject, "7")
+
+    assert (ended.returncode, said in ended.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["state = '{'", "topic = 'account.opened'", "originator_version = 7", "topic = 'payment.failed'"],
+)
+def test_a_replay_ends_where_an_event_cannot_be_taken(
+    shell: Shell, database: Database, writer: Writer, change: str
+) -> None:
+    """With its position, and after all that came before it."""
+    ledger = BusyLedger(writer)
+    ledger.open()
+    ledger.withdraw()
+    as_owner(database, f"UPDATE events SET {change} WHERE notification_id = 3")
+
+    ended = shell.run("audit", "replay", "account", "1", "--json")
+
+    assert ended.returncode == 1
+    assert len(ended.stdout.splitlines()) == 1
+    assert "position=3" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_long_replay_is_read_page_by_page(shell: Shell, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account with the long life, whole and in order."""
+    monkeypatch.setattr("api.replay.PAGE", 7)
+
+    events = list(replay_account(database, 5))
+
+    assert [event.version for event in events] == list(range(1, 122))
+    assert shell.run("audit", "replay", "account", "5", "--json").stdout.count("\n") == 121
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_balance_is_told_for_any_position_and_time(shell: Shell) -> None:
+    """And for now, when neither is given."""
+    now = decoded(shell.run("audit", "balance", "1", "--json").stdout)
+    first = decoded(shell.run("audit", "balance", "1", "--position", "1", "--json").stdout)
+    then = decoded(shell.run("audit", "balance", "1", "--at", first["at"], "--json").stdout)
+    for_people = shell.run("audit", "balance", "1", "--position", "1")
+    too_early = shell.run("audit", "balance", "2", "--position", "1")
+    nobody = shell.run("audit", "balance", "99")
+
+    assert (first["balance"], first["position"]) == (1000, 1)
+    assert first == then
+    assert now["position"] > 1
+    assert "1000.00" in for_people.stdout
+    assert (too_early.returncode, "had no account" in too_early.stderr) == (1, True)
+    assert (nobody.returncode, "no such user" in nobody.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("busy")
+def test_the_books_balance_until_somebody_changes_them(shell: Shell, database: Database) -> None:
+    """Each currency by itself, and the exit code tells."""
+    books = shell.run("audit", "trial-balance", "--json")
+    for_people = shell.run("audit", "trial-balance")
+    as_owner(database, "UPDATE account_balance SET posted_minor = posted_minor + 1 WHERE account_id = 4")
+    spoilt = shell.run("audit", "trial-balance")
+
+    told = decoded(books.stdout)
+    assert (books.returncode, for_people.returncode, spoilt.returncode) == (0, 0, 1)
+    assert [currency["currency"] for currency in told["currencies"]] == ["JPY", "USD"]
+    assert {currency["sum"] for currency in told["currencies"]} == {0}
+    assert all(currency["customers"] == -currency["accounts"] for currency in told["currencies"])
+    assert "The books balance" in for_people.stdout
+    assert "The books do not balance" in spoilt.stdout
