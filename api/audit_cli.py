@@ -6,23 +6,27 @@ when it runs (see `api.cli`).
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.command_line import UNWELL, Commands, as_json_option, ledger_for, print_json, progress_shown
+from api.command_line import UNWELL, Commands, as_json_option, fail, ledger_for, print_json, progress_shown
 
 if TYPE_CHECKING:
     from ledger.audit import NotedHead
 
 _position = click.IntRange(0, 2**63 - 1)
 _identifier = click.IntRange(1, 2**53 - 1)
+_whole_file = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.group(cls=Commands)
 def audit() -> None:
-    """Prove that the books are right."""
+    """Prove that the books are right, and keep the log elsewhere."""
 
 
 # --- the proof -------------------------------------------------------------------------------------------------------
@@ -151,3 +155,48 @@ def trial_balance_command(*, as_json: bool) -> None:
 
         print_trial_balance(books)
     sys.exit(0 if books.balanced else UNWELL)
+
+
+# --- the log elsewhere -----------------------------------------------------------------------------------------------
+
+
+@audit.command("export")
+@click.argument("file", type=_whole_file)
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON, for machines.")
+def export_command(*, file: Path, as_json: bool) -> None:
+    """Write the log to FILE, one event a line, or to standard output for `-`.
+
+    A FILE that is there is continued: where an export was killed, and where the log has grown since.
+    """
+    from ledger.audit_export import export_to_file, export_to_stream  # noqa: PLC0415 - only this command needs it
+
+    to_stdout = file == Path("-")
+    if to_stdout and as_json:
+        raise click.UsageError("--json goes with a FILE: standard output is where the events go.")
+    with ledger_for("audit") as (_, database), _files_fail(file), progress_shown() as progress:
+        if to_stdout:
+            export_to_stream(database, sys.stdout.buffer, on_progress=_events(progress))
+            return
+        exported = export_to_file(database, file, on_progress=_events(progress))
+    if as_json:
+        print_json(exported)
+    else:
+        click.echo(
+            f"Wrote {exported.written} events; {file} has all {exported.position} of ledger {exported.ledger_id}."
+        )
+        click.echo(f"digest {exported.digest}")
+
+
+def _events(progress: Any) -> Any:  # noqa: ANN401 - from one form of a callback to another
+    return lambda done, total: progress("events", done, total)
+
+
+@contextmanager
+def _files_fail(file: Path) -> Iterator[None]:
+    """Answer what is wrong with a file with a sentence; a reader of standard output that has gone is click's."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{file}: {error.strerror}", UNWELL)

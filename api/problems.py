@@ -178,6 +178,7 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
     errors.CommandRejected: Problem(
         422, "The request cannot be stored", "The database cannot store what this request asks for; change its texts."
     ),
+    errors.ExportInvalid: Problem(422, "The file is no export of a ledger", "Line {line}: {what}."),
     # not now
     errors.Unavailable: Problem(503, "The service cannot answer now", _LATER),
     errors.WriterBusy: Problem(503, "The service is busy", f"Too many requests wait. {_LATER}"),

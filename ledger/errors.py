@@ -15,6 +15,7 @@
     |   +-- OutcomeImpossible
     |   +-- StaleCommand
     |   +-- CommandRejected
+    |   +-- ExportInvalid
     +-- Unavailable                  nothing is wrong with the command; trying again later can help
     |   +-- WriterBusy
     |   +-- WriterStopped
@@ -171,6 +172,15 @@ class CommandRejected(Refusal):
 
     code = "command_rejected"
     sqlstate: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ExportInvalid(Refusal):
+    """The file is not what an export of a whole ledger is."""
+
+    code = "export_invalid"
+    line: int
+    what: str
 
 
 class Unavailable(LedgerError):

@@ -132,6 +132,8 @@ def test_a_noted_head_reveals_a_log_that_was_cut(
         (["balance", "1", "--at", "2026-11-23T09:30:00Z", "--position", "1"], "cannot be given together"),
         (["balance", "0"], "0"),
         (["replay", "user", "1"], "user"),
+        (["export", "-", "--json"], "--json"),
+        (["export", "."], "directory"),
     ],
 )
 def test_a_wrong_command_is_refused_with_a_sentence(words: list[str], said: str) -> None:

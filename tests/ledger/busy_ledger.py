@@ -23,6 +23,9 @@ from ledger.commands import (
 from ledger.writer import Writer
 
 WITHIN_SECONDS: Final = 30.0
+EVENTS: Final = 378
+"""How many events `fill` makes."""
+
 OPEN_PAYMENTS: Final = 7
 """How many payments `fill` leaves on their way through the gateway."""
 

@@ -1,12 +1,13 @@
 """The audit of a whole store: whatever a superuser changes in it is found, and named by its position."""
 
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any, Final
 
 import pytest
+from psycopg import Connection
 
 from ledger.audit import NotedHead, verify_seals, verify_store
 from ledger.audit_findings import AuditReport
@@ -15,7 +16,7 @@ from ledger.errors import LogBroken
 from ledger.log import Row
 from ledger.seal import seal_rows
 from ledger.writer import Writer
-from tests.ledger.busy_ledger import fill
+from tests.ledger.busy_ledger import EVENTS, fill
 from tests.ledger.kept_store import KeptStore, kept_store
 
 SEED: Final = 20_261
@@ -509,6 +510,28 @@ def test_an_entry_that_is_due_at_another_time_is_found_where_the_events_tell(sto
     assert where(verify_store(store.database)) == sorted(expected)
 
 
+def test_a_payment_of_which_no_event_says_what_is_next_is_found(store: KeptStore) -> None:
+    """Whatever the queue has for it."""
+    position = position_of(store, "payment.gateway_attempted", nth=10)
+    ((state,),) = store.ask("SELECT state FROM events WHERE notification_id = %(position)s", position=position)
+    without = re.sub(rb',"retry_at":"[^"]*"', b"", state)
+    rewrite(store, position, without)
+
+    errors = found(verify_store(store.database))
+    assert without != state
+    assert [(place, what[-39:]) for place, what in errors] == [(position, "is open, and no event says what is next")]
+
+
+def test_a_payment_that_cannot_be_replayed_is_not_looked_for_in_the_queue(store: KeptStore) -> None:
+    """Nobody knows whether it is open: its event is what is wrong."""
+    for position in queued(store).values():
+        rewrite(store, position, b"{")
+
+        assert where(verify_store(store.database))[0] == position
+        assert "gateway queue" not in str(verify_store(store.database).errors)
+        store.restore()
+
+
 def test_a_claim_is_nothing_wrong(store: KeptStore) -> None:
     """It counts the call before it is made, and an inquiry not at all."""
     lease = "leased_until = now(), leased_by = 'a worker'"
@@ -598,6 +621,20 @@ def test_a_stream_whose_beginning_cannot_be_read_has_a_gap(store: KeptStore, spo
     assert found(report) == [(start, "version 2 of account-1 follows version 0")]
 
 
+def test_a_gap_in_a_streams_beginning_is_found_where_the_part_comes_to_it(store: KeptStore) -> None:
+    """What follows the gap is not taken for what came before it."""
+    positions = [
+        row[0]
+        for row in store.ask(
+            "SELECT notification_id FROM events WHERE originator_id = 'account-1' ORDER BY originator_version"
+        )
+    ]
+    store.run("DELETE FROM events WHERE notification_id = %(position)s", position=positions[1])
+
+    report = verify_store(store.database, start=positions[3], upto=positions[3])
+    assert found(report) == [(positions[3], "version 4 of account-1 follows version 1")]
+
+
 def test_the_end_of_a_part_is_held_against_the_head(store: KeptStore) -> None:
     """When no end was given."""
     store.run("UPDATE head SET digest = '\\x00'")
@@ -606,19 +643,29 @@ def test_the_end_of_a_part_is_held_against_the_head(store: KeptStore) -> None:
     assert verify_store(store.database, start=300, upto=store.events).ok
 
 
-def test_an_audit_does_not_write_and_holds_nothing(store: KeptStore) -> None:
-    """It works as the service, which may not change what it checks, and in no transaction of its own."""
+class Watched(Database, frozen=True):
+    """A database whose connections are known by their backends."""
+
+    def connect(self, **options: Any) -> Connection[Any]:
+        connection = super().connect(**options)
+        BACKENDS.add(connection.info.backend_pid)
+        return connection
+
+
+BACKENDS: Final[set[int]] = set()
+
+
+def test_an_audit_holds_no_transaction(store: KeptStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two pages there is nothing that would keep the database from tidying up."""
+    monkeypatch.setattr("ledger.audit_seals.PAGE", 50)
+    database = Watched(store.database.url, store.database.schema)
     seen: list[Any] = []
 
     def look(*_: object) -> None:
-        with closing(store.database.connect(application="test", owner=True)) as connection:
-            seen.extend(
-                connection.execute(
-                    "SELECT state, backend_xmin FROM pg_stat_activity"
-                    " WHERE application_name = 'payment-ledger audit' AND pid <> pg_backend_pid()"
-                ).fetchall()
-            )
+        statement = "SELECT state, backend_xmin FROM pg_stat_activity WHERE pid = ANY (%(backends)s)"
+        seen.extend(store.ask(statement, backends=list(BACKENDS)))
 
-    verify_store(store.database, on_progress=look)
+    verify_store(database, on_progress=look)
 
-    assert set(seen) == {("idle", None)}
+    assert (len(BACKENDS), set(seen)) == (1, {("idle", None)})
+    assert len(seen) > EVENTS // 50
