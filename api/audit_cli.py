@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -187,8 +187,52 @@ def export_command(*, file: Path, as_json: bool) -> None:
         click.echo(f"digest {exported.digest}")
 
 
+@audit.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), required=False)
+@_expect_option
+@click.option("--take-over", "taking_over", is_flag=True, help="Put this store in charge: it calls the gateway then.")
+@as_json_option
+def import_command(*, file: Path | None, noted: "list[NotedHead]", taking_over: bool, as_json: bool) -> None:
+    """Fill an empty store from FILE, an export, or from standard input for `-`.
+
+    It is a copy then: it can be read, and takes no payments before --take-over, which may also be given later and
+    without a FILE. Make sure before that the store that was in charge has stopped for good.
+    """
+    if file is None and not taking_over:
+        raise click.UsageError("Give a FILE to import, or --take-over, or both.")
+    done: dict[str, Any] = {}
+    with ledger_for("audit") as (_, database), progress_shown() as progress:
+        if file is not None:
+            from ledger.audit_import import import_log  # noqa: PLC0415 - only this command needs it
+
+            with _files_fail(file), _opened(file) as (stream, size):
+                done["imported"] = import_log(
+                    database, stream, noted=noted, on_progress=lambda read: progress("bytes", read, size)
+                )
+        if taking_over:
+            from ledger.take_over import take_over  # noqa: PLC0415 - only this command needs it
+
+            done["taken_over"] = take_over(database, on_progress=progress)
+    if as_json:
+        print_json(done)
+    else:
+        from api.tables import print_import  # noqa: PLC0415 - machines do without
+
+        print_import(done.get("imported"), done.get("taken_over"))
+
+
 def _events(progress: Any) -> Any:  # noqa: ANN401 - from one form of a callback to another
     return lambda done, total: progress("events", done, total)
+
+
+@contextmanager
+def _opened(file: Path) -> "Iterator[tuple[BinaryIO, int]]":
+    """Open a file to read, and tell how large it is; nobody knows that of standard input."""
+    if file == Path("-"):
+        yield sys.stdin.buffer, 0
+    else:
+        with file.open("rb") as stream:
+            yield stream, file.stat().st_size
 
 
 @contextmanager

@@ -179,6 +179,8 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
         422, "The request cannot be stored", "The database cannot store what this request asks for; change its texts."
     ),
     errors.ExportInvalid: Problem(422, "The file is no export of a ledger", "Line {line}: {what}."),
+    errors.StoreNotEmpty: Problem(409, "The store is not empty", "It has events already; import into an empty store."),
+    errors.StoreInCharge: Problem(409, "The store is in charge already", "There is nothing to take over."),
     # not now
     errors.Unavailable: Problem(503, "The service cannot answer now", _LATER),
     errors.WriterBusy: Problem(503, "The service is busy", f"Too many requests wait. {_LATER}"),

@@ -18,6 +18,8 @@ from api.times import Timestamp
 from api.trial_balance import TrialBalanceView
 from api.users import BalanceView
 from ledger.audit_findings import AuditReport
+from ledger.audit_import import Imported
+from ledger.take_over import TakenOver
 from projections.rebuild import Rebuilding
 
 
@@ -118,6 +120,18 @@ def print_trial_balance(books: TrialBalanceView) -> None:
     console.print(table)
     verdict = "[green]The books balance" if books.balanced else "[red]The books do not balance"
     console.print(f"{verdict}[/], up to position {books.position}.")
+
+
+def print_import(imported: Imported | None, taken_over: TakenOver | None) -> None:
+    """Show what an import, a take-over or both have done."""
+    console = Console()
+    if imported is not None:
+        console.print(f"Imported {imported.events} events of ledger {imported.ledger_id}.", soft_wrap=True)
+        console.print(f"digest {imported.digest}", soft_wrap=True)
+    if taken_over is not None:
+        console.print(f"This store is in charge now; {taken_over.open_payments} payments go on to the gateway.")
+    else:
+        console.print("This store is a copy: it takes no payments before `payment-ledger audit import --take-over`.")
 
 
 def _print_event(console: Console, event: EventView) -> None:

@@ -16,6 +16,8 @@
     |   +-- StaleCommand
     |   +-- CommandRejected
     |   +-- ExportInvalid
+    |   +-- StoreNotEmpty
+    |   +-- StoreInCharge
     +-- Unavailable                  nothing is wrong with the command; trying again later can help
     |   +-- WriterBusy
     |   +-- WriterStopped
@@ -181,6 +183,20 @@ class ExportInvalid(Refusal):
     code = "export_invalid"
     line: int
     what: str
+
+
+@dataclass(eq=False, kw_only=True)
+class StoreNotEmpty(Refusal):
+    """A log can only be imported into an empty store."""
+
+    code = "store_not_empty"
+    position: int
+
+
+class StoreInCharge(Refusal):
+    """The store is no copy that waits to be taken over."""
+
+    code = "store_in_charge"
 
 
 class Unavailable(LedgerError):

@@ -402,17 +402,18 @@ def _store(connection: psycopg.Connection[Any], head: Head, batch: BatchBooks) -
             moved = Head(head.position, head.digest, batch.at, batch.next_account_id, batch.next_payment_sequence)
             appending = append(connection, head, batch.rows, moved=moved)
         if batch.keys_taken:
-            connection.execute(SQL["insert_keys"], _key_columns(batch.keys_taken), prepare=True)
+            connection.execute(SQL["insert_keys"], key_columns(batch.keys_taken), prepare=True)
         if batch.dequeued:
             connection.execute(SQL["dequeue"], {"payment_ids": list(batch.dequeued)}, prepare=True)
         if batch.enqueued:
-            connection.execute(SQL["enqueue"], _queue_columns(list(batch.enqueued.values())), prepare=True)
+            connection.execute(SQL["enqueue"], queue_columns(list(batch.enqueued.values())), prepare=True)
         if snapshots := batch.snapshots:
             connection.execute(LOG["insert_snapshots"], row_columns(snapshots), prepare=True)
     return head if appending is None else appending.check()
 
 
-def _key_columns(keys: list[KeyTaken]) -> dict[str, list[Any]]:
+def key_columns(keys: list[KeyTaken]) -> dict[str, list[Any]]:
+    """Turn idempotency keys into the arrays that `insert_keys` takes."""
     return {
         "scopes": [key.idempotency.scope for key in keys],
         "keys": [key.idempotency.key for key in keys],
@@ -423,7 +424,8 @@ def _key_columns(keys: list[KeyTaken]) -> dict[str, list[Any]]:
     }
 
 
-def _queue_columns(entries: list[QueueEntry]) -> dict[str, list[Any]]:
+def queue_columns(entries: list[QueueEntry]) -> dict[str, list[Any]]:
+    """Turn queue entries into the arrays that `enqueue` takes."""
     return {
         "payment_ids": [entry.payment_id for entry in entries],
         "account_ids": [entry.account_id for entry in entries],

@@ -134,6 +134,8 @@ def test_a_noted_head_reveals_a_log_that_was_cut(
         (["replay", "user", "1"], "user"),
         (["export", "-", "--json"], "--json"),
         (["export", "."], "directory"),
+        (["import"], "--take-over"),
+        (["import", "nowhere"], "nowhere"),
     ],
 )
 def test_a_wrong_command_is_refused_with_a_sentence(words: list[str], said: str) -> None:

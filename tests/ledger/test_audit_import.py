@@ -1,0 +1,380 @@
+"""The import: a store made from an export is the same ledger, and from a bent one nothing is made at all."""
+
+import io
+import json
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from decimal import Decimal
+from typing import Any, Final
+
+import pytest
+
+from ledger.audit import NotedHead, verify_store
+from ledger.audit_export import export_to_stream
+from ledger.audit_import import Imported, import_log
+from ledger.commands import OpenAccount
+from ledger.database import Database
+from ledger.errors import ExportInvalid, StoreNotEmpty, StoreWithheld
+from ledger.events import IdempotencyKey
+from ledger.mapper import decode_snapshot
+from ledger.seal import first_seal, seal_rows
+from ledger.writer import Writer
+from tests.databases import fresh_ledger
+from tests.ledger.busy_ledger import EVENTS, BusyLedger
+from tests.ledger.kept_store import KeptStore, kept_store
+from tests.ledger.test_audit_replay import log, opened, requested
+
+SEED: Final = 20_263
+EVERYTHING: Final = {
+    "identity": "SELECT ledger_id FROM identity",
+    "events": "SELECT * FROM events ORDER BY notification_id",
+    "keys": "SELECT * FROM idempotency_keys ORDER BY scope, key",
+    "head": "SELECT position, digest, at, next_account_id, next_payment_sequence FROM head",
+}
+
+
+@pytest.fixture(scope="module")
+def source(postgres_url: str) -> Iterator[KeptStore]:
+    """A store with a bit of everything in it."""
+    with kept_store(postgres_url) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def exported(source: KeptStore) -> bytes:
+    """Its log, as it is exported."""
+    return export(source.database)
+
+
+@pytest.fixture(scope="module")
+def spare(postgres_url: str) -> Iterator[KeptStore]:
+    """An empty store."""
+    with (
+        fresh_ledger(postgres_url) as database,
+        closing(database.connect(application="test", owner=True)) as connection,
+    ):
+        yield KeptStore(database, connection)
+
+
+@pytest.fixture
+def copy(spare: KeptStore) -> Iterator[KeptStore]:
+    """An empty store, and empty again afterwards."""
+    yield spare
+    spare.restore()
+
+
+def export(database: Database) -> bytes:
+    stream = io.BytesIO()
+    export_to_stream(database, stream)
+    return stream.getvalue()
+
+
+def everything(store: KeptStore) -> dict[str, Any]:
+    return {name: store.ask(statement) for name, statement in EVERYTHING.items()}
+
+
+def is_untouched(store: KeptStore) -> bool:
+    """Whether a store is as it was when it was new."""
+    return everything(store) == {
+        name: store.ask(statement.replace(" FROM ", " FROM kept_")) for name, statement in EVERYTHING.items()
+    } and store.ask("SELECT withheld FROM head") == [(False,)]
+
+
+def refused(store: KeptStore, text: bytes, **more: Any) -> tuple[int, str]:
+    """Why an import is refused; and that it has left nothing behind."""
+    with pytest.raises(ExportInvalid) as invalid:
+        import_log(store.database, io.BytesIO(text), **more)
+    assert is_untouched(store)
+    return invalid.value.line, invalid.value.what
+
+
+# --- the same ledger -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [5_000, 50, 1])
+def test_a_copy_is_the_same_ledger(
+    source: KeptStore, exported: bytes, copy: KeptStore, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Id, positions, seals, keys and counters, column by column; it is proven, and exports as the other does."""
+    monkeypatch.setattr("ledger.audit_import.PAGE", page)
+    read: list[int] = []
+
+    imported = import_log(copy.database, io.BytesIO(exported), on_progress=read.append)
+
+    assert everything(source) == everything(copy)
+    assert verify_store(copy.database).ok
+    assert exported == export(copy.database)
+    ((ledger_id, position, digest),) = copy.ask("SELECT ledger_id, position, encode(digest, 'hex') FROM identity, head")
+    assert imported == Imported(ledger_id=ledger_id, events=EVENTS, position=position, digest=digest)
+    assert len(read) == -(-EVENTS // page)
+    assert read == sorted(read)
+    assert read[-1] <= len(exported)
+
+
+def test_accounts_with_a_long_life_have_snapshots(source: KeptStore, exported: bytes, copy: KeptStore) -> None:
+    """Of the accounts as their events make them, at a version that is round or soon after."""
+    statement = "SELECT originator_id, originator_version, topic, state FROM snapshots"
+
+    import_log(copy.database, io.BytesIO(exported))
+
+    ((stream, version, topic, state),) = copy.ask(statement)
+    assert (stream, topic) == source.ask(statement)[0][::2]
+    assert version >= 100
+    assert decode_snapshot(state).version == version
+
+
+def test_an_empty_ledger_can_be_copied(database: Database, copy: KeptStore) -> None:
+    """It has an id, too."""
+    imported = import_log(copy.database, io.BytesIO(export(database)))
+
+    assert (imported.events, imported.position) == (0, 0)
+    assert verify_store(copy.database).ok
+    assert copy.ask("SELECT withheld FROM head") == [(True,)]
+
+
+def test_a_copy_takes_no_commands_and_has_no_queue(exported: bytes, copy: KeptStore) -> None:
+    """The ledger that it is a copy of may still be working."""
+    import_log(copy.database, io.BytesIO(exported))
+    writer = Writer(copy.database)
+    writer.start()
+
+    with pytest.raises(StoreWithheld):
+        BusyLedger(writer).open()
+
+    writer.stop()
+    assert copy.ask("SELECT 1 FROM gateway_queue") == []
+
+
+def test_a_writer_that_knew_the_empty_store_goes_on_with_the_copy(exported: bytes, copy: KeptStore) -> None:
+    """As soon as it may, and with nothing of before in its memory."""
+    writer = Writer(copy.database)
+    writer.start()
+    ledger = BusyLedger(writer)
+    with pytest.raises(Exception, match="no such user"):
+        ledger.deposit(1)
+    import_log(copy.database, io.BytesIO(exported))
+    copy.run("UPDATE head SET withheld = false")
+
+    replayed = ledger.deposit(1, key="approved")
+    opened_anew = ledger.open()
+
+    writer.stop()
+    assert replayed.replayed
+    assert opened_anew == 6
+
+
+# --- stores that are not empty ---------------------------------------------------------------------------------------
+
+
+def test_a_store_that_has_a_log_is_refused(exported: bytes, copy: KeptStore) -> None:
+    """Its own or another's: a log is never written over, nor behind another."""
+    import_log(copy.database, io.BytesIO(exported))
+    before = everything(copy)
+
+    with pytest.raises(StoreNotEmpty) as refusal:
+        import_log(copy.database, io.BytesIO(exported))
+
+    assert refusal.value.position == EVENTS
+    assert before == everything(copy)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO events VALUES ('account-1', 1, 'account.opened', '{}', 7, '')",
+        "INSERT INTO snapshots VALUES ('account-1', 1, 'account.snapshot', '{}')",
+        "INSERT INTO idempotency_keys VALUES ('', 'k', 'account', 1, 1, 'f')",
+        "INSERT INTO gateway_queue VALUES (1, 1, 'deposit', 1, 0, 'USD', 1, 'k', 0, 'pay', 0, false, 1, now())",
+        "UPDATE tracking SET position = 1",
+    ],
+)
+def test_a_store_that_holds_anything_is_refused(exported: bytes, database: Database, statement: str) -> None:
+    """Also without a log, as when somebody has cleared half of it."""
+    with closing(database.connect(application="test", owner=True)) as connection:
+        connection.execute(statement.encode())
+
+    with pytest.raises(StoreNotEmpty):
+        import_log(database, io.BytesIO(exported))
+
+
+# --- exports that are not what was written ---------------------------------------------------------------------------
+
+
+def test_any_changed_byte_is_refused_at_its_line(exported: bytes, copy: KeptStore) -> None:
+    """At random places of the file. A changed id of the ledger shows in the first event, whose seal hangs on it."""
+    rng = random.Random(SEED)
+    for _ in range(60):
+        place = rng.randrange(len(exported))
+        bent = bytearray(exported)
+        bent[place] ^= rng.randrange(1, 256)
+        number = exported[:place].count(b"\n") + 1
+
+        line, what = refused(copy, bytes(bent))
+
+        assert line in {number, number + (number == 1)}, (place, what)
+
+
+def test_every_field_counts(exported: bytes, copy: KeptStore) -> None:
+    """Also those that could be told from others."""
+    lines = exported.splitlines(keepends=True)
+    event = json.loads(lines[20])
+    for name, value in (
+        ("position", 21),
+        ("position", 2**63),
+        ("stream", "account-9"),
+        ("version", 99),
+        ("topic", "account.credited"),
+        ("state", event["state"] + " "),
+        ("digest", "0" * 64),
+        ("digest", event["digest"].upper()),
+        ("more", 1),
+    ):
+        bent = json.dumps(event | {name: value}, separators=(",", ":")).encode() + b"\n"
+
+        assert refused(copy, b"".join([*lines[:20], bent, *lines[21:]]))[0] == 21, name
+
+
+def test_an_export_that_was_cut_is_refused(exported: bytes, copy: KeptStore) -> None:
+    """Wherever that was: it is no whole log, and the line says where it ends."""
+    rng = random.Random(SEED)
+    for end in [
+        0,
+        len(exported) - 1,
+        exported.rindex(b"\n", 0, -1) + 1,
+        *(rng.randrange(len(exported)) for _ in range(15)),
+    ]:
+        line, what = refused(copy, exported[:end])
+
+        assert line == exported[:end].count(b"\n") + 1
+        assert "cut" in what
+
+
+@pytest.mark.parametrize("change", ["removed", "swapped", "doubled"])
+def test_lines_that_were_moved_are_refused(exported: bytes, copy: KeptStore, change: str) -> None:
+    """At the first that is not where it was."""
+    lines = exported.splitlines(keepends=True)
+    moved = {
+        "removed": [*lines[:30], *lines[31:]],
+        "swapped": [*lines[:30], lines[31], lines[30], *lines[32:]],
+        "doubled": [*lines[:31], lines[30], *lines[31:]],
+    }[change]
+
+    assert refused(copy, b"".join(moved))[0] == 31 + (change == "doubled")
+
+
+@pytest.mark.parametrize(
+    ("pick", "line", "what"),
+    [
+        (lambda lines: lines[1:], 1, "it is not the first line of an export"),
+        (lambda lines: [*lines[:5], lines[0], *lines[5:]], 6, "it is a first line in the middle"),
+        (lambda lines: [*lines, lines[1]], EVENTS + 3, "it stands behind the end"),
+        (lambda lines: [*lines[:9], lines[-1]], 10, "the end is not that of the events before it"),
+        (lambda lines: [b"[" * 100_000 + b"\n", *lines], 1, "it is no line of an export"),
+    ],
+)
+def test_an_export_of_another_form_is_refused(
+    exported: bytes, copy: KeptStore, pick: Any, line: int, what: str
+) -> None:
+    """And what is wrong with it is said."""
+    number, said = refused(copy, b"".join(pick(exported.splitlines(keepends=True))))
+
+    assert (number, said[: len(what)]) == (line, what)
+
+
+def test_a_line_without_end_is_not_read_into_memory(
+    exported: bytes, copy: KeptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's log has such lines."""
+    for module in ("audit_import", "export_format"):
+        monkeypatch.setattr(f"ledger.{module}.LINE_BYTES_MAX", 1_000)
+
+    assert refused(copy, exported.splitlines(keepends=True)[0] + b"x" * 5_000) == (2, "it is longer than 1000 bytes")
+
+
+@pytest.mark.parametrize("position", [0, 1, 200, EVENTS])
+def test_a_noted_head_says_whether_it_is_the_log_that_is_meant(
+    source: KeptStore, exported: bytes, copy: KeptStore, position: int
+) -> None:
+    """A file that was made up has seals that fit as well."""
+    digests = dict(source.ask("SELECT notification_id, encode(digest, 'hex') FROM events"))
+    ((digests[0],),) = source.ask("SELECT encode(sha256(uuid_send(ledger_id)), 'hex') FROM identity")
+
+    assert refused(copy, exported, noted=[NotedHead(position, "0" * 64)])[0] == position + 1
+    assert refused(copy, exported, noted=[NotedHead(EVENTS + 5, "0" * 64)])[0] == EVENTS + 6
+    assert import_log(copy.database, io.BytesIO(exported), noted=[NotedHead(position, digests[position])]).events
+
+
+def sealed(rows: Sequence[Any], ledger_id: Any) -> bytes:
+    """Export rows that nobody has ever stored, with the seals that belong to them."""
+    plain = [(row.originator_id, row.originator_version, row.topic, row.state) for row in rows]
+    digests = [digest.hex() for digest in seal_rows(first_seal(ledger_id), 0, plain)]
+    lines: list[dict[str, Any]] = [
+        {"line": "header", "format": "payment-ledger export", "version": 1, "ledger_id": str(ledger_id)}
+    ]
+    for position, (row, digest) in enumerate(zip(plain, digests, strict=True), start=1):
+        names = ("stream", "version", "topic", "state")
+        columns = dict(zip(names, (*row[:3], row[3].decode()), strict=True))
+        lines.append({"line": "event", "position": position, **columns, "digest": digest})
+    lines.append({"line": "end", "position": len(rows), "digest": digests[-1]})
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def test_a_log_that_cannot_have_happened_is_refused(source: KeptStore, copy: KeptStore) -> None:
+    """However well it is sealed: a seal says that nothing was changed, and not that it was right."""
+    ((ledger_id,),) = source.ask("SELECT ledger_id FROM identity")
+
+    assert refused(copy, sealed(log(opened(-1)), ledger_id)) == (2, "it leaves -1 in account-1, of which 0 are held")
+    assert refused(copy, sealed(log(opened(), requested()), ledger_id)) == (
+        3,
+        "account.funds_held of account-1, asked for by payment-1, is missing",
+    )
+
+
+@pytest.mark.parametrize("keys", [["twice", "twice"], ["once", "a\0b"]])
+def test_what_the_database_cannot_store_is_refused(source: KeptStore, copy: KeptStore, keys: list[str]) -> None:
+    """A key that was taken twice, or a character that no text of it may have."""
+    ((ledger_id,),) = source.ask("SELECT ledger_id FROM identity")
+    taken = [opened(idempotency=IdempotencyKey(scope="x", key=key, fingerprint="f")) for key in keys]
+    rows = log(taken[0], (taken[1], {"stream": "account-2"}))
+
+    line, what = refused(copy, sealed(rows, ledger_id))
+
+    assert (line, what.partition(":")[0]) == (2, "the database cannot store the events from here on")
+
+
+def test_an_import_that_is_killed_leaves_nothing_behind(
+    exported: bytes, copy: KeptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one transaction; so the next one finds an empty store."""
+    monkeypatch.setattr("ledger.audit_import.PAGE", 100)
+
+    def cut_off(_: int) -> None:
+        copy.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'payment-ledger import' AND pid <> pg_backend_pid()"
+        )
+
+    with pytest.raises(Exception, match="terminat"):
+        import_log(copy.database, io.BytesIO(exported), on_progress=cut_off)
+
+    assert is_untouched(copy)
+    assert import_log(copy.database, io.BytesIO(exported)).events == EVENTS
+
+
+def test_nobody_writes_into_a_store_that_is_being_filled(
+    exported: bytes, copy: KeptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer waits for the head, and finds a copy that is withheld."""
+    monkeypatch.setattr("ledger.audit_import.PAGE", 200)
+    writer = Writer(copy.database)
+    writer.start()
+    futures: list[Any] = []
+
+    command = OpenAccount(command_id="c", opening=Decimal(0), currency="USD")
+
+    import_log(copy.database, io.BytesIO(exported), on_progress=lambda _: futures.append(writer.submit(command)))
+
+    errors = [future.exception(30) for future in futures]
+    writer.stop()
+    assert {type(error) for error in errors} == {StoreWithheld}
