@@ -34,13 +34,12 @@ from tests.processors.test_worker import (
     NOT_FOUND,
     OK,
     PENDING,
-    QUICK,
     ScriptedGateway,
     attempts,
     ended,
     wait_until,
-    working,
 )
+from tests.processors.working import QUICK, working
 
 WITHIN_SECONDS = 30.0
 
