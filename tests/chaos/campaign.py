@@ -253,7 +253,7 @@ def _outcome_in_the_book(client: Client, payment_id: int, state: str) -> str:
     events = client.get(f"/payments/{payment_id}/events")["items"]
     key = next(event["data"]["gateway_key"] for event in reversed(events) if "gateway_key" in event["data"])
     effects = client.pages("/mock-gateway/effects", cursor="after", following="next_after", limit=1000)
-    return "success" if any(effect["gateway_key"] == key for effect in effects) else "failed"
+    return "success" if any(effect["key"] == key for effect in effects) else "failed"
 
 
 def _all_letters(client: Client) -> Iterator[Any]:
@@ -383,8 +383,8 @@ def _run(campaign: Campaign, minutes: float, seed: int) -> tuple[list[str], dict
     for payer in payers:
         payer.finish()
     found, figures = _verified(campaign, openings, payers)
-    with Client(fleet.apis()[0].url) as client:
-        behaviours: dict[str, int] = {}
+    gateway = f"http://127.0.0.1:{fleet.environment['DEMO_GATEWAY_PORT']}"
+    behaviours: dict[str, int] = httpx.get(f"{gateway}/behaviours", trust_env=False).json()
     return found, figures, behaviours
 
 
