@@ -2,8 +2,10 @@
 
 A claim takes no more rows than there are free call slots, leases them and counts the attempt, and is committed before
 the call. A worker that dies in the middle leaves a lease that runs out; whoever finds it records that attempt as lost
-before anything else happens to the payment. What follows from an answer is decided in `payment_process`; the schedule
-is in the database. Between two claims the worker sleeps until it is told of new work, a call ends, or something is due.
+before anything else happens to the payment. A worker that was held up begins no call that might outlast its lease: by
+then the gateway may have been asked, and may have said that it never saw the payment. What follows from an answer is
+decided in `payment_process`; the schedule is in the database. Between two claims the worker sleeps until it is told of
+new work, a call ends, or something is due.
 """
 
 import asyncio
@@ -89,6 +91,7 @@ class Worker:
         self.name = new_instance()
         self._heartbeat = Heartbeat("worker", self.name)
         self._beat_at = 0.0
+        self._claimed_at = 0.0
         self._database = database
         self._writer = writer
         self._gateway = gateway
@@ -150,6 +153,7 @@ class Worker:
     async def _claim(self, connection: psycopg.AsyncConnection[Any], limit: int) -> list[Claim]:
         parameters = {"limit": limit, "lease": self._lease, "worker": self.name}
         fail_point("worker.before_claim")
+        self._claimed_at = time.monotonic()
         cursor = await connection.execute(SQL["claim_due"], parameters, prepare=True, binary=True)
         claims = [Claim(*row) async for row in cursor]
         if claims:
@@ -185,7 +189,9 @@ class Worker:
     # --- one claim ---
 
     def _begin(self, claim: Claim) -> None:
-        task = asyncio.create_task(self._handle(claim))
+        # Counted from before the claim was sent, and so ends before the lease, which the database counts from later on.
+        leased_until = self._claimed_at + self._lease.total_seconds()
+        task = asyncio.create_task(self._handle(claim, begin_until=leased_until - self._gateway.timeout_seconds))
         self._calls.add(task)
         task.add_done_callback(self._ended)
 
@@ -195,13 +201,16 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("call_failed", exc_info=error)
 
-    async def _handle(self, claim: Claim) -> None:
+    async def _handle(self, claim: Claim, *, begin_until: float) -> None:
         fail_point("worker.before_call")
         if claim.action == "inquire":
             report: GatewayReport = await self._inquire(claim)
         elif claim.lapsed:
             lost = GatewayAnswer(outcome=Unknown(LEASE_EXPIRED), http_status=None, answer_digest=None, elapsed_ms=0)
             report = self._outcome(claim, lost)
+        elif time.monotonic() > begin_until:
+            _log.warning("call_not_begun", payment_id=claim.payment_id, attempt=claim.attempt)
+            return
         else:
             report = self._outcome(claim, await self._gateway.pay(_pay_call(claim)))
         fail_point("worker.after_call")

@@ -18,7 +18,7 @@ from tests.books import differences
 from tests.chaos.fleet import Fleet, fleet_of, places_of
 from tests.chaos.payer import Answered, Payer, open_users, wait_for_answers
 from tests.databases import fresh_database
-from tests.processors.test_worker import BUSY, OK, ScriptedGateway
+from tests.processors.test_worker import BUSY, NOT_FOUND, OK, ScriptedGateway
 from tests.services import Client
 
 pytestmark = pytest.mark.timeout(300)
@@ -170,11 +170,13 @@ def test_a_projector_frozen_in_its_transaction_is_replaced(fleet: Fleet) -> None
 
 
 @contextmanager
-def scripted(tmp_path: Path, postgres_url: str, gateway: ScriptedGateway) -> Iterator[tuple[Fleet, Client]]:
+def scripted(
+    tmp_path: Path, postgres_url: str, gateway: ScriptedGateway, **more: str
+) -> Iterator[tuple[Fleet, Client]]:
     """A service with an account of 1000.00, whose worker the test starts, and a gateway that says what it is told."""
     settings = {"WORKER_PROCESSING_TIMEOUT_SECONDS": "1.5", "PAYMENT_GATEWAY_URL": gateway.url}
     with fresh_database(postgres_url) as url:
-        fleet = Fleet(tmp_path, url, **settings)
+        fleet = Fleet(tmp_path, url, **settings, **more)
         with fleet_of(fleet, ("api", "projector")), Client(fleet.apis()[0].url) as client:
             client.post("/users/", {"balance": 1000})
             yield fleet, client
@@ -216,6 +218,35 @@ def test_a_worker_killed_after_the_money_moved_and_turned_away_ever_since_has_no
             ("succeeded", None, None),
         ]
         assert gateway.of("GET") == [(payment_id, f"payment-{payment_id}")]
+
+
+def test_a_worker_held_up_before_its_call_does_not_make_it_when_its_lease_has_run_out(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """By then the gateway has said that it never saw the payment, which has failed; the call would move money."""
+    with (
+        ScriptedGateway(calls=[BUSY, OK], inquiries=[NOT_FOUND]) as gateway,
+        scripted(tmp_path, postgres_url, gateway, GATEWAY_MAX_ATTEMPTS="2") as (fleet, client),
+    ):
+        frozen, other = fleet.add("worker-1", "worker"), fleet.add("worker-2", "worker")
+        frozen.start("--freeze", "--at", "worker.before_call:1")
+        payment_id = client.post("/payments/withdraw", {"user_id": 1, "amount": 50}).json()["payment_id"]
+        frozen.wait_until_hit()
+        other.start()
+        client.settled([payment_id])
+
+        frozen.signal(signal.SIGCONT)
+        frozen.stop()
+
+        assert client.get(f"/payments/{payment_id}")["status"] == "failed"
+        assert gateway.of("POST") == [(payment_id, f"payment-{payment_id}")]
+        assert [event[:2] for event in history(client, payment_id)] == [
+            ("requested", None),
+            ("gateway_attempted", "unknown"),
+            ("gateway_attempted", "turned_away"),
+            ("inquired", None),
+            ("failed", None),
+        ]
 
 
 def test_two_workers_that_both_believe_to_own_a_payment_settle_it_once(tmp_path: Path, postgres_url: str) -> None:
