@@ -44,6 +44,7 @@ CLIENTS = 6
 POSTGRES_CRASHES_A_MINUTE = 2.4
 FAULT_SECONDS = (0.2, 1.2)
 FREEZE_SECONDS = (0.5, 7.0)
+LETTER_SECONDS_MIN = 10.0
 QUIET_SECONDS_MAX = 300.0
 REACHED_MAX = 60
 """A part dies at its fail point at the latest when it gets there for so many times."""
@@ -171,13 +172,16 @@ class Campaign:
     def operate(self, seed: int) -> None:
         """Decide about dead letters, as far as the gateway's own book tells what became of them."""
         dice = random.Random(f"operator-{seed}")
+        seen: dict[int, float] = {}
         while not self.calm.wait(1.0):
             with (
                 suppress(httpx.HTTPError, AssertionError, ValueError),
                 Client(dice.choice(self.fleet.apis()).url) as client,
             ):
                 for letter in client.get("/dlq", limit=100):
-                    if dice.random() < 0.1:
+                    # Patience, like that of a real one: who is frozen now may still have something to tell.
+                    old = time.monotonic() - seen.setdefault(letter["id"], time.monotonic()) > LETTER_SECONDS_MIN
+                    if old and dice.random() < 0.1:
                         self._decide(client, letter)
 
     def _decide(self, client: Client, letter: Any) -> None:
