@@ -336,3 +336,16 @@ async def test_a_gateway_whose_book_is_taken_away_does_not_go_on_without_it(book
 
     assert code != 0
     assert "chaos_keys" in said
+
+
+async def test_more_connections_than_it_can_serve_are_closed_at_once(
+    book: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that it serves go on."""
+    monkeypatch.setattr("processors.chaos_gateway.CONNECTIONS_MAX", 2)
+    async with serving(book, HONEST) as url, connected(url) as first, connected(url) as second:
+        assert await first.is_kept()
+        assert await second.is_kept()
+        async with connected(url) as third:
+            assert await third.rest() == (b"", "closed")
+        assert await first.is_kept()
