@@ -4,10 +4,12 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
 from psycopg import Connection
+from psycopg.errors import UniqueViolation
 
 from ledger.audit import NotedHead, verify_seals, verify_store
 from ledger.audit_findings import AuditReport
@@ -134,15 +136,14 @@ def changed(rng: random.Random, value: Any) -> Any:
 
 def change_a_byte(store: KeptStore, rng: random.Random, column: str) -> tuple[int, int]:
     """Change a random byte of a random row, and give the position where it stood and where it stands now."""
-    position = rng.randint(1, store.events)
-    ((value,),) = store.ask(f"SELECT {column} FROM events WHERE notification_id = %(position)s", position=position)
-    other = changed(rng, value)
-    while column == "notification_id" and 0 < other <= store.events:
-        other = changed(rng, value)  # that place is taken, and the database does not allow it
-    store.run(
-        f"UPDATE events SET {column} = %(other)s WHERE notification_id = %(position)s", other=other, position=position
-    )
-    return position, other if column == "notification_id" else position
+    while True:
+        position = rng.randint(1, store.events)
+        ((value,),) = store.ask(f"SELECT {column} FROM events WHERE notification_id = %(position)s", position=position)
+        other = changed(rng, value)
+        with suppress(UniqueViolation):  # that place is taken, and the database does not allow it
+            statement = f"UPDATE events SET {column} = %(other)s WHERE notification_id = %(position)s"
+            store.run(statement, other=other, position=position)
+            return position, other if column == "notification_id" else position
 
 
 def try_changed_bytes(store: KeptStore, *, tries: int) -> None:
