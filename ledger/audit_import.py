@@ -27,6 +27,7 @@ from ledger.books import SNAPSHOT_EVERY
 from ledger.database import Database
 from ledger.errors import ExportInvalid, StoreNotEmpty
 from ledger.export_format import LINE_BYTES_MAX, EndLine, EventLine, HeaderLine, read_line, sealed_row
+from ledger.keys_and_queue import insert_keys
 from ledger.log import SQL as LOG
 from ledger.log import Row, row_columns
 from ledger.mapper import SNAPSHOT_TOPIC, encode_snapshot
@@ -34,10 +35,8 @@ from ledger.seal import first_seal
 from ledger.sql import load_statements
 from ledger.wakeup import SQL as WAKEUP
 from ledger.wakeup import channel
-from ledger.writer import key_columns
 
 SQL: Final = load_statements("ledger", "audit_import.sql")
-WRITER: Final = load_statements("ledger", "writer.sql")
 
 PAGE: Final = 5_000
 
@@ -174,7 +173,7 @@ class _Importing:
         self._due.clear()
         with self._connection.pipeline():
             self._connection.execute(LOG["insert_events"], row_columns(events) | sealed, binary=True)
-            self._connection.execute(WRITER["insert_keys"], key_columns(keys))
+            insert_keys(self._connection, keys)
             self._connection.execute(LOG["insert_snapshots"], row_columns(snapshots))
 
     def _note_snapshot(self, _position: int, account: Account) -> None:

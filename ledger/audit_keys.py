@@ -9,13 +9,13 @@ from eventsourcing.persistence import MapperDeserialisationError
 from ledger.audit_findings import Findings
 from ledger.audit_replay import Placed
 from ledger.decisions import KeyTaken
-from ledger.events import AccountOpened, IdempotencyKey, PaymentRequested
+from ledger.events import AccountOpened, PaymentRequested
 from ledger.identifiers import stream_id
+from ledger.keys_and_queue import ask_keys, key_taken, keys_taken
 from ledger.mapper import decode
 from ledger.sql import load_statements
 
 SQL: Final = load_statements("ledger", "audit.sql")
-WRITER: Final = load_statements("ledger", "writer.sql")
 
 PAGE: Final = 5_000
 
@@ -40,12 +40,8 @@ def check_keys_of(connection: psycopg.Connection[Any], findings: Findings, event
     expected = keys_of(events)
     if not expected:
         return
-    parameters = {
-        "scopes": [taken.idempotency.scope for _, taken in expected],
-        "keys": [taken.idempotency.key for _, taken in expected],
-    }
-    rows = connection.execute(WRITER["read_keys"], parameters, prepare=True, binary=True)
-    stored = {(row[0], row[1]): _taken(*row) for row in rows}
+    asked = [(taken.idempotency.scope, taken.idempotency.key) for _, taken in expected]
+    stored = keys_taken(ask_keys(connection, asked))
     for position, taken in expected:
         found = stored.get((taken.idempotency.scope, taken.idempotency.key))
         if found is None:
@@ -61,7 +57,7 @@ def check_baseless(connection: psycopg.Connection[Any], findings: Findings, *, p
         parameters = {"scope": after[0], "key": after[1], "limit": PAGE}
         rows = connection.execute(SQL["page_of_keys"], parameters, prepare=True, binary=True).fetchall()
         for *key, made_at, topic, state in rows:
-            taken = _taken(*key)
+            taken = key_taken(*key)
             if not _was_taken(taken, topic, state):
                 what = f"no event took the idempotency key {taken.idempotency.key!r} of {taken.idempotency.scope!r}"
                 findings.add(made_at or position, what)
@@ -80,8 +76,3 @@ def _was_taken(taken: KeyTaken, topic: str | None, state: bytes | None) -> bool:
         return True  # the event is what is wrong here, and was found
     took = event.idempotency if isinstance(event, AccountOpened | PaymentRequested) else None
     return took is not None and (took.scope, took.key) == (taken.idempotency.scope, taken.idempotency.key)
-
-
-def _taken(scope: str, key: str, subject_kind: Any, subject_id: int, version: int, fingerprint: str) -> KeyTaken:  # noqa: ANN401 - one of the kinds
-    idempotency = IdempotencyKey(scope=scope, key=key, fingerprint=fingerprint, fingerprint_version=version)
-    return KeyTaken(subject_kind=subject_kind, subject_id=subject_id, idempotency=idempotency)

@@ -19,15 +19,14 @@ from ledger.audit_replay import OpenPayment
 from ledger.database import Database
 from ledger.decisions import QueueEntry
 from ledger.errors import LogBroken, StoreInCharge
+from ledger.keys_and_queue import enqueue
 from ledger.log import SQL as LOG
 from ledger.log import Head
 from ledger.sql import load_statements
 from ledger.wakeup import SQL as WAKEUP
 from ledger.wakeup import channel
-from ledger.writer import queue_columns
 
 SQL: Final = load_statements("ledger", "take_over.sql")
-WRITER: Final = load_statements("ledger", "writer.sql")
 
 CLOCKS_APART_MAX: Final = timedelta(minutes=1)
 """By how much the clock of the store before may have been ahead of this one."""
@@ -57,7 +56,7 @@ def take_over(database: Database, *, on_progress: Progress = lambda _stage, _don
             _lock(connection, head)
             now = _now(connection)
             entries = [_entry(known, now=now) for known in open_payments]
-            connection.execute(WRITER["enqueue"], queue_columns(entries))
+            enqueue(connection, entries)
             begun = {"now": now, "latest": now + CLOCKS_APART_MAX, "leased_by": LEASED_BY}
             connection.execute(SQL["count_as_begun"], begun)
             connection.execute(SQL["put_in_charge"])

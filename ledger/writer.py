@@ -19,8 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
@@ -29,10 +28,11 @@ import stamina
 import structlog
 from msgspec import Struct
 
+from ledger.answering import Waiting, all_answers, answer_all
 from ledger.books import BatchBooks, Books, streams_of
 from ledger.commands import AnyCommand, Command, OpenAccount, RequestDeposit, RequestWithdrawal
 from ledger.database import Database
-from ledger.decisions import KeyTaken, QueueEntry, decide
+from ledger.decisions import decide
 from ledger.errors import (
     CommandFailed,
     CommandRejected,
@@ -45,9 +45,9 @@ from ledger.errors import (
     WriterBusy,
     WriterStopped,
 )
-from ledger.events import IdempotencyKey
 from ledger.fail_points import fail_point
 from ledger.identifiers import account_stream, opening_scope, payment_scope, payment_stream, stream_id
+from ledger.keys_and_queue import ask_keys, dequeue, enqueue, insert_keys, keys_taken
 from ledger.log import SQL as LOG
 from ledger.log import Head, append, row_columns
 from ledger.mapper import SNAPSHOT_TOPIC
@@ -74,16 +74,6 @@ _FAULTS_OF_DATA: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.err
 
 AnswerT = TypeVar("AnswerT")
 _log = structlog.get_logger()
-
-
-AnyFuture = Future[Any] | asyncio.Future[Any]
-
-
-class _Waiting(Struct, frozen=True):
-    """A command, and where its answer goes: to a thread or to an event loop."""
-
-    command: AnyCommand
-    future: AnyFuture
 
 
 class _Stored(Struct, frozen=True):
@@ -116,7 +106,7 @@ class Writer:
         self._books = Books(capacity=cache_capacity)
         self._connection: psycopg.Connection[Any] | None = None
         self._notifier = Notifier(database)
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._arrived = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -140,7 +130,7 @@ class Writer:
         with self._arrived:
             left = list(self._waiting)
             self._waiting.clear()
-        _answer([(waiting, WriterStopped()) for waiting in left])
+        answer_all([(waiting, WriterStopped()) for waiting in left])
         self._thread.join()
         self._notifier.stop()
         if self._connection is not None:
@@ -152,7 +142,7 @@ class Writer:
         Raises WriterBusy, WriterStopped.
         """
         future: Future[AnswerT] = Future()
-        self._enter([_Waiting(cast("AnyCommand", command), future)])
+        self._enter([Waiting(cast("AnyCommand", command), future)])
         return future
 
     async def execute(self, command: Command[AnswerT]) -> AnswerT:
@@ -161,7 +151,7 @@ class Writer:
         Raises the command's refusals; WriterBusy, WriterStopped, DatabaseUnavailable, OutcomeUnknown.
         """
         future: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
-        self._enter([_Waiting(cast("AnyCommand", command), future)])
+        self._enter([Waiting(cast("AnyCommand", command), future)])
         return await future
 
     async def execute_all(self, commands: Sequence[Command[AnswerT]]) -> "list[AnswerT | LedgerError]":
@@ -172,15 +162,15 @@ class Writer:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[AnswerT]] = [loop.create_future() for _ in commands]
         waiting = zip(cast("Sequence[AnyCommand]", commands), futures, strict=True)
-        self._enter([_Waiting(command, future) for command, future in waiting])
-        return await _all(futures)
+        self._enter([Waiting(command, future) for command, future in waiting])
+        return await all_answers(futures)
 
     @property
     def waiting(self) -> int:
         """How many commands wait to be written."""
         return len(self._waiting)
 
-    def _enter(self, waiting: Sequence[_Waiting]) -> None:
+    def _enter(self, waiting: Sequence[Waiting]) -> None:
         with self._arrived:
             if self._stopping:
                 raise WriterStopped
@@ -199,16 +189,16 @@ class Writer:
                 _log.exception("writer_failed", commands=len(batch))
                 self._start_over()
                 failure = error if isinstance(error, LedgerError) else OutcomeUnknown()
-                _answer([(waiting, failure) for waiting in batch])
+                answer_all([(waiting, failure) for waiting in batch])
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         with self._arrived:
             while not self._waiting and not self._stopping:
                 self._arrived.wait()
             count = min(len(self._waiting), self._batch_max)
             return [self._waiting.popleft() for _ in range(count)]
 
-    def _write(self, batch: list[_Waiting]) -> None:
+    def _write(self, batch: list[Waiting]) -> None:
         """Write a batch and answer it, through whatever happens to the connection meanwhile."""
         deadline = time.monotonic() + self._patience_seconds
         in_doubt: _Stored | None = None
@@ -231,10 +221,10 @@ class Writer:
                 if time.monotonic() < deadline and not self._stopping:
                     continue
                 failure = DatabaseUnavailable() if in_doubt is None else OutcomeUnknown()
-                _answer([(waiting, failure) for waiting in batch])
+                answer_all([(waiting, failure) for waiting in batch])
             except StoreWithheld as withheld:
                 self._start_over()
-                _answer([(waiting, withheld) for waiting in batch])
+                answer_all([(waiting, withheld) for waiting in batch])
             except LedgerError:
                 raise
             except Exception as mistake:  # noqa: BLE001 - whatever it is, it is to spoil no other command
@@ -245,23 +235,23 @@ class Writer:
                 self._committed(batch, in_doubt)
             return
 
-    def _write_singly(self, batch: list[_Waiting], fault: CommandRejected | CommandFailed) -> None:
+    def _write_singly(self, batch: list[Waiting], fault: CommandRejected | CommandFailed) -> None:
         """Find the command that cannot be carried out, so that only that one is refused."""
         if len(batch) > 1:
             for waiting in batch:
                 self._write([waiting])
             return
         _log.warning("command_refused", command=type(batch[0].command).__name__, code=fault.code, **fault.facts)
-        _answer([(batch[0], fault)])
+        answer_all([(batch[0], fault)])
 
-    def _committed(self, batch: list[_Waiting], stored: _Stored) -> None:
+    def _committed(self, batch: list[Waiting], stored: _Stored) -> None:
         self._books.keep(stored.books, stored.head)
         if stored.books.rows:
             self._notifier.notify("log")
         if any(entry.due_at <= stored.books.at for entry in stored.books.enqueued.values()):
             self._notifier.notify("queue")
         fail_point("writer.before_answer")
-        _answer(list(zip(batch, stored.answers, strict=True)))
+        answer_all(list(zip(batch, stored.answers, strict=True)))
         fail_point("writer.after_answer")
 
     # --- one transaction ---
@@ -286,19 +276,18 @@ class Writer:
     def _begin(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> tuple[Head, BatchBooks]:
         """Lock the head and bring the books up to it, with all that these commands need."""
         asked = {key for command in commands if (key := _key_of(command)) is not None}
-        parameters = {"scopes": [scope for scope, _ in asked], "keys": [key for _, key in asked]}
         fail_point("writer.before_lock")
         with connection.pipeline():
             connection.execute(LOG["begin"])
             heads = connection.execute(LOG["lock_head"], prepare=True, binary=True)
             connection.execute(LOG["bound_holding"])
             clocks = connection.execute(LOG["read_clock"], prepare=True, binary=True)
-            keys = connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True) if asked else None
+            keys = ask_keys(connection, asked) if asked else None
         head = Head(*_only(heads))
         fail_point("writer.after_lock")
         if head.withheld:
             raise StoreWithheld
-        taken = {} if keys is None else {(row[0], row[1]): _key_taken(row) for row in keys}
+        taken = {} if keys is None else keys_taken(keys)
         self._catch_up(connection, head)
         self._learn(connection, streams_of(commands, taken.values()))
         # A payment is on an account that the command need not name.
@@ -402,47 +391,14 @@ def _store(connection: psycopg.Connection[Any], head: Head, batch: BatchBooks) -
             moved = Head(head.position, head.digest, batch.at, batch.next_account_id, batch.next_payment_sequence)
             appending = append(connection, head, batch.rows, moved=moved)
         if batch.keys_taken:
-            connection.execute(SQL["insert_keys"], key_columns(batch.keys_taken), prepare=True)
+            insert_keys(connection, batch.keys_taken)
         if batch.dequeued:
-            connection.execute(SQL["dequeue"], {"payment_ids": list(batch.dequeued)}, prepare=True)
+            dequeue(connection, batch.dequeued)
         if batch.enqueued:
-            connection.execute(SQL["enqueue"], queue_columns(list(batch.enqueued.values())), prepare=True)
+            enqueue(connection, batch.enqueued.values())
         if snapshots := batch.snapshots:
             connection.execute(LOG["insert_snapshots"], row_columns(snapshots), prepare=True)
     return head if appending is None else appending.check()
-
-
-def key_columns(keys: list[KeyTaken]) -> dict[str, list[Any]]:
-    """Turn idempotency keys into the arrays that `insert_keys` takes."""
-    return {
-        "scopes": [key.idempotency.scope for key in keys],
-        "keys": [key.idempotency.key for key in keys],
-        "subject_kinds": [key.subject_kind for key in keys],
-        "subject_ids": [key.subject_id for key in keys],
-        "fingerprint_versions": [key.idempotency.fingerprint_version for key in keys],
-        "fingerprints": [key.idempotency.fingerprint for key in keys],
-    }
-
-
-def queue_columns(entries: list[QueueEntry]) -> dict[str, list[Any]]:
-    """Turn queue entries into the arrays that `enqueue` takes."""
-    return {
-        "payment_ids": [entry.payment_id for entry in entries],
-        "account_ids": [entry.account_id for entry in entries],
-        "kinds": [entry.kind for entry in entries],
-        "amounts_minor": [entry.amount_minor for entry in entries],
-        "fees_minor": [entry.fee_minor for entry in entries],
-        "currencies": [entry.currency for entry in entries],
-        "series": [entry.series for entry in entries],
-        "gateway_keys": [entry.gateway_key for entry in entries],
-        "attempts": [entry.attempt for entry in entries],
-        "actions": [entry.action for entry in entries],
-        "inquiries": [entry.inquiries for entry in entries],
-        "unknown": [entry.unknown for entry in entries],
-        "payment_versions": [entry.payment_version for entry in entries],
-        "due_at": [entry.due_at for entry in entries],
-        "trace_contexts": [entry.trace_context for entry in entries],
-    }
 
 
 def _key_of(command: AnyCommand) -> tuple[str, str] | None:
@@ -454,52 +410,8 @@ def _key_of(command: AnyCommand) -> tuple[str, str] | None:
     return None
 
 
-def _key_taken(row: tuple[str, str, Any, int, int, str]) -> KeyTaken:
-    scope, key, subject_kind, subject_id, version, fingerprint = row
-    idempotency = IdempotencyKey(scope=scope, key=key, fingerprint=fingerprint, fingerprint_version=version)
-    return KeyTaken(subject_kind=subject_kind, subject_id=subject_id, idempotency=idempotency)
-
-
 def _only(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = cursor.fetchone()
     if row is None:
         raise LogBroken(position=0, what="the head is missing")
     return row
-
-
-async def _all(futures: Sequence["asyncio.Future[AnswerT]"]) -> list[AnswerT | LedgerError]:
-    answers: list[AnswerT | LedgerError] = []
-    for future in futures:
-        try:
-            answers.append(await future)
-        except LedgerError as error:
-            answers.append(error)
-    return answers
-
-
-def _answer(answers: Sequence[tuple[_Waiting, Any]]) -> None:
-    """Answer callers; those of one event loop together, as waking a loop costs more than an answer."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-    for waiting, answer in answers:
-        future = waiting.future
-        if isinstance(future, asyncio.Future):
-            by_loop.setdefault(future.get_loop(), []).append((future, answer))
-        else:
-            _settle(future, answer)
-    for loop, pairs in by_loop.items():
-        # The loop may have been closed meanwhile; then nobody waits any more.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle_all, pairs)
-
-
-def _settle_all(pairs: list[tuple["asyncio.Future[Any]", Any]]) -> None:
-    for future, answer in pairs:
-        _settle(future, answer)
-
-
-def _settle(future: AnyFuture, answer: object) -> None:
-    with suppress(InvalidStateError, asyncio.InvalidStateError):  # whoever has cancelled his future waits no more
-        if isinstance(answer, LedgerError):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)

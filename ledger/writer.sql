@@ -1,13 +1,3 @@
--- name: read_keys
--- LATERAL with OFFSET 0 makes this one index look-up a key, also when the planner has no statistics yet.
-SELECT k.scope, k.key, i.subject_kind, i.subject_id, i.fingerprint_version, i.fingerprint
-  FROM unnest(%(scopes)b::text[], %(keys)b::text[]) AS k (scope, key)
- CROSS JOIN LATERAL (
-           SELECT subject_kind, subject_id, fingerprint_version, fingerprint
-             FROM idempotency_keys
-            WHERE scope = k.scope AND key = k.key
-           OFFSET 0) AS i
-
 -- name: read_pending
 -- What the deposits on their way would credit. Exact, because the queue changes only under the head's lock, in the
 -- transactions that request and end payments.
@@ -19,31 +9,3 @@ SELECT k.account_id, q.pending_minor
             WHERE account_id = k.account_id AND kind = 'deposit'
            OFFSET 0) AS q
  WHERE q.pending_minor IS NOT NULL
-
--- name: insert_keys
-INSERT INTO idempotency_keys (scope, key, subject_kind, subject_id, fingerprint_version, fingerprint)
-SELECT scope, key, subject_kind, subject_id, fingerprint_version, fingerprint
-  FROM unnest(%(scopes)b::text[], %(keys)b::text[], %(subject_kinds)b::text[], %(subject_ids)b::bigint[],
-              %(fingerprint_versions)b::smallint[], %(fingerprints)b::text[])
-    AS k (scope, key, subject_kind, subject_id, fingerprint_version, fingerprint)
-
--- name: enqueue
--- A payment has one row; what is written anew gives the lease back. The trace of the first request stays with it.
-INSERT INTO gateway_queue (payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,
-                           action, inquiries, unknown, payment_version, due_at, trace_context)
-SELECT payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,
-       action, inquiries, unknown, payment_version, due_at, trace_context
-  FROM unnest(%(payment_ids)b::bigint[], %(account_ids)b::bigint[], %(kinds)b::text[], %(amounts_minor)b::bigint[],
-              %(fees_minor)b::bigint[], %(currencies)b::text[], %(series)b::integer[], %(gateway_keys)b::text[],
-              %(attempts)b::integer[], %(actions)b::text[], %(inquiries)b::integer[], %(unknown)b::boolean[],
-              %(payment_versions)b::bigint[], %(due_at)b::timestamptz[], %(trace_contexts)b::text[])
-    AS q (payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,
-          action, inquiries, unknown, payment_version, due_at, trace_context)
-    ON CONFLICT (payment_id) DO UPDATE
-   SET series = EXCLUDED.series, gateway_key = EXCLUDED.gateway_key, attempt = EXCLUDED.attempt,
-       action = EXCLUDED.action, inquiries = EXCLUDED.inquiries, unknown = EXCLUDED.unknown,
-       payment_version = EXCLUDED.payment_version, due_at = EXCLUDED.due_at, leased_until = NULL, leased_by = NULL,
-       trace_context = coalesce(EXCLUDED.trace_context, gateway_queue.trace_context)
-
--- name: dequeue
-DELETE FROM gateway_queue WHERE payment_id = ANY (%(payment_ids)b::bigint[])

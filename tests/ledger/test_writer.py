@@ -465,7 +465,8 @@ def test_a_database_that_stays_away_refuses_commands_and_is_used_again_when_back
         writer.start()
         given_account(writer)
 
-        proxy.refusing, proxy.cut = True, "any_query"
+        proxy.refusing = True
+        proxy.lose_all()
         with pytest.raises(DatabaseUnavailable):
             answer(writer.submit(deposit("200")))
         proxy.refusing = False

@@ -1,0 +1,87 @@
+"""What a batch writes beside its events, in the same transaction: idempotency keys, and what the gateway is asked next.
+
+All of it can be made again from the events, as an import and a take-over do.
+"""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import psycopg
+
+from ledger.decisions import KeyTaken, QueueEntry, SubjectKind
+from ledger.events import IdempotencyKey
+from ledger.sql import load_statements
+
+SQL: Final = load_statements("ledger", "keys_and_queue.sql")
+
+Connection = psycopg.Connection[Any]
+
+
+def ask_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> psycopg.Cursor[Any]:
+    """Ask what was made under these (scope, key); `keys_taken` reads the answer."""
+    parameters = {"scopes": [scope for scope, _ in keys], "keys": [key for _, key in keys]}
+    return connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True)
+
+
+def keys_taken(answer: psycopg.Cursor[Any]) -> dict[tuple[str, str], KeyTaken]:
+    """Read the answer of `ask_keys`: those of the keys that are taken."""
+    return {(row[0], row[1]): key_taken(*row) for row in answer}
+
+
+def insert_keys(connection: Connection, keys: Collection[KeyTaken]) -> None:
+    """Send idempotency keys to be kept."""
+    connection.execute(SQL["insert_keys"], _key_columns(keys), prepare=True)
+
+
+def enqueue(connection: Connection, entries: Collection[QueueEntry]) -> None:
+    """Send what the gateway is to be asked next; an entry takes the place of the payment's entry before."""
+    connection.execute(SQL["enqueue"], _queue_columns(entries), prepare=True)
+
+
+def dequeue(connection: Connection, payment_ids: Collection[int]) -> None:
+    """Send that payments are done with."""
+    connection.execute(SQL["dequeue"], {"payment_ids": list(payment_ids)}, prepare=True)
+
+
+def key_taken(
+    scope: str,
+    key: str,
+    subject_kind: SubjectKind,
+    subject_id: int,
+    version: int,
+    fingerprint: str,
+) -> KeyTaken:
+    """Read a row of the table, column by column."""
+    idempotency = IdempotencyKey(scope=scope, key=key, fingerprint=fingerprint, fingerprint_version=version)
+    return KeyTaken(subject_kind=subject_kind, subject_id=subject_id, idempotency=idempotency)
+
+
+def _key_columns(keys: Collection[KeyTaken]) -> dict[str, list[Any]]:
+    return {
+        "scopes": [key.idempotency.scope for key in keys],
+        "keys": [key.idempotency.key for key in keys],
+        "subject_kinds": [key.subject_kind for key in keys],
+        "subject_ids": [key.subject_id for key in keys],
+        "fingerprint_versions": [key.idempotency.fingerprint_version for key in keys],
+        "fingerprints": [key.idempotency.fingerprint for key in keys],
+    }
+
+
+def _queue_columns(entries: Collection[QueueEntry]) -> dict[str, list[Any]]:
+    return {
+        "payment_ids": [entry.payment_id for entry in entries],
+        "account_ids": [entry.account_id for entry in entries],
+        "kinds": [entry.kind for entry in entries],
+        "amounts_minor": [entry.amount_minor for entry in entries],
+        "fees_minor": [entry.fee_minor for entry in entries],
+        "currencies": [entry.currency for entry in entries],
+        "series": [entry.series for entry in entries],
+        "gateway_keys": [entry.gateway_key for entry in entries],
+        "attempts": [entry.attempt for entry in entries],
+        "actions": [entry.action for entry in entries],
+        "inquiries": [entry.inquiries for entry in entries],
+        "unknown": [entry.unknown for entry in entries],
+        "payment_versions": [entry.payment_version for entry in entries],
+        "due_at": [entry.due_at for entry in entries],
+        "trace_contexts": [entry.trace_context for entry in entries],
+    }
