@@ -46,7 +46,7 @@ class Draw(Protocol):
 KEYS: Final = [None, None, "a", "b", "c"]
 OPENINGS: Final = ["1000", "100", "0.01", "0", "10000000000000"]
 ODD_AMOUNTS: Final = ["0", "-1", "0.001", "0.00001", "1e13", "10000000000000.01", "12.50", "7"]
-LATEST: Final = 3
+BEGUN: Final = 3
 FEE_RATES_PPM: Final = [20_000, 20_000, 0, 333_333, 1_000_000]
 
 THEN: Final[dict[str, FollowUp]] = {
@@ -144,7 +144,9 @@ def request(draw: Draw, model: Model) -> Request:
     """A payment; keys come up often enough to be sent twice, for the same and for something else."""
     user_id = _one_of(draw, [*model.users], [77])
     currency = model.users[user_id].currency if user_id in model.users else "USD"
-    usual = st.integers(1, 20_000).map(lambda minor: Decimal(minor).scaleb(-DECIMALS[currency]))
+    available = model.available(user_id) if user_id in model.users else 0
+    minor = st.integers(1, 20_000) | st.sampled_from([available, available + 1, available // 2])
+    usual = minor.map(lambda minor: Decimal(minor).scaleb(-DECIMALS[currency]))
     amount = draw(usual | usual | st.sampled_from(ODD_AMOUNTS).map(Decimal))
     kinds: list[type[Request]] = [RequestDeposit, RequestWithdrawal, RequestWithdrawal]
     return draw(st.sampled_from(kinds))(
@@ -153,6 +155,14 @@ def request(draw: Draw, model: Model) -> Request:
         amount=amount,
         fee_rate_ppm=draw(st.sampled_from(FEE_RATES_PPM)),
         idempotency_key=draw(st.sampled_from(KEYS)),
+    )
+
+
+def small_request(draw: Draw, _: Model) -> Request:
+    """A payment of the first user that is taken as long as there is a little money or room."""
+    kinds: list[type[Request]] = [RequestDeposit, RequestWithdrawal]
+    return draw(st.sampled_from(kinds))(
+        command_id="request", account_id=1, amount=Decimal(draw(st.sampled_from(["12.25", "30"]))), fee_rate_ppm=20_000
     )
 
 
@@ -172,9 +182,8 @@ def to_the_brim(draw: Draw, model: Model) -> list[AnyCommand]:
 
 
 def move(draw: Draw, model: Model) -> AnyCommand:
-    """Something that happens to one of the latest payments."""
-    latest = [*model.payments][-LATEST:]
-    return move_of(draw, model, model.payments[_one_of(draw, latest, [*model.payments])])
+    """Something that happens to one of the payments, mostly to one that something has happened to before."""
+    return move_of(draw, model, model.payments[_one_of(draw, begun(model), [*model.payments])])
 
 
 def move_of(draw: Draw, model: Model, payment: Payment) -> AnyCommand:
@@ -182,15 +191,16 @@ def move_of(draw: Draw, model: Model, payment: Payment) -> AnyCommand:
     moves: list[Callable[[Draw, Model, Payment], AnyCommand]]
     match payment.letter:
         case "in_doubt":
-            moves = [resolving, resolving, next_inquiry, next_inquiry, odd_outcome, odd_inquiry, requeuing]
+            moves = [resolving, resolving, next_inquiry, next_inquiry, late_success, next_outcome, requeuing]
         case "reconcile":
-            moves = [resolving, resolving, odd_outcome, odd_outcome, odd_inquiry, requeuing]
+            moves = [resolving, resolving, late_success, late_success, requeuing]
         case "failed":
-            moves = [requeuing, requeuing, requeuing, odd_outcome, odd_outcome, odd_inquiry, resolving]
+            moves = [requeuing, requeuing, requeuing, requeuing, late_success, resolving]
         case None if payment.under_way:
-            moves = [next_outcome, next_outcome, next_outcome, next_inquiry, odd_outcome, odd_inquiry]
+            moves = [next_outcome, next_outcome, next_inquiry, next_outcome if payment.series == 1 else late_success]
         case _:
-            moves = [odd_outcome, odd_outcome, odd_inquiry, requeuing, resolving]
+            moves = [late_success, late_success, requeuing, resolving]
+    moves += [odd_outcome, odd_inquiry]
     return draw(st.sampled_from(moves))(draw, model, payment)
 
 
@@ -198,6 +208,13 @@ def next_outcome(draw: Draw, model: Model, payment: Payment) -> RecordGatewayOut
     """What the gateway told about the next attempt, with what follows from it."""
     told: OutcomeName = draw(st.sampled_from(["unknown", "declined", "turned_away", "declined", "approved"]))
     return _outcome(draw, model, payment, told, draw(st.sampled_from(WHAT_FOLLOWS[told])))
+
+
+def late_success(draw: Draw, model: Model, payment: Payment) -> RecordGatewayOutcome:
+    """Success of an attempt that may have been written off, in a series that may have been given up."""
+    series = draw(st.integers(1, payment.series))
+    attempt = draw(st.integers(1, max(1, payment.attempts)))
+    return _outcome(draw, model, payment, "approved", "succeed", series=series, attempt=attempt)
 
 
 def odd_outcome(draw: Draw, model: Model, payment: Payment) -> RecordGatewayOutcome:
@@ -298,6 +315,12 @@ def again(draw: Draw, commands: Sequence[AnyCommand]) -> AnyCommand:
 def _of_the_other_kind(request: Request) -> Request:
     other = RequestWithdrawal if isinstance(request, RequestDeposit) else RequestDeposit
     return other(**msgspec.structs.asdict(request))
+
+
+def begun(model: Model) -> list[int]:
+    """The last few payments that are not new any more, so that what has begun is led on, and the last one that is."""
+    new = [payment.payment_id for payment in model.payments.values() if payment.state == "new"]
+    return [payment_id for payment_id in model.payments if payment_id not in new][-BEGUN:] + new[-1:]
 
 
 def under_way(model: Model) -> list[Payment]:

@@ -32,7 +32,6 @@ from ledger.writer import Writer
 from projections.rebuild import rebuild
 from tests.databases import fresh_ledger
 from tests.machine_commands import (
-    LATEST,
     Answer,
     Draw,
     again,
@@ -42,6 +41,7 @@ from tests.machine_commands import (
     move_of,
     opening,
     request,
+    small_request,
     to_the_brim,
     told,
     under_way,
@@ -49,9 +49,9 @@ from tests.machine_commands import (
 from tests.model import Model
 from tests.store_and_model import Store, opened
 
-TOGETHER_MOST: Final = 8
-PAYMENTS_MOST: Final = 12
-"""Beyond so many payments only what is there is led on: stories that go far find more than stories that are broad."""
+TOGETHER_MOST: Final = 12
+FILLED_MOST: Final = 3
+"""Beyond so many payments no account is filled up with further ones: stories that go far find more than broad ones."""
 
 Draws = Callable[[Draw, Model], AnyCommand]
 
@@ -100,7 +100,6 @@ class LedgerMachine(RuleBasedStateMachine):
         """Open another account."""
         self._a_command(opening, data)
 
-    @precondition(lambda self: len(self.model.payments) < PAYMENTS_MOST)
     @rule(data=st.data())
     def request(self, data: st.DataObject) -> None:
         """Ask for a payment."""
@@ -119,7 +118,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # --- several at once ---
 
-    @precondition(lambda self: len(self.model.payments) < PAYMENTS_MOST)
+    @precondition(lambda self: len(self.model.payments) < FILLED_MOST)
     @rule(data=st.data())
     def fill_to_the_brim(self, data: st.DataObject) -> None:
         """Deposit all that an account has room for, and a coin more, in one batch."""
@@ -131,13 +130,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self._send_as_drawn(data, [self._any] * count)
 
     @rule(data=st.data(), count=st.integers(2, TOGETHER_MOST))
-    def lead_on_together(self, data: st.DataObject, count: int) -> None:
-        """Let much happen to one payment, a new one or an old one, in one batch."""
-        if not self.model.payments or data.draw(st.booleans()):
-            self._a_command(request, data)
-        if self.model.payments:
-            payment = data.draw(st.sampled_from([*self.model.payments][-LATEST:]))
-            self._send_as_drawn(data, [lambda draw, model: move_of(draw, model, model.payments[payment])] * count)
+    def live(self, data: st.DataObject, count: int) -> None:
+        """Let much happen to one payment in one batch, from its beginning on."""
+        payment_id = self.model.next_payment_id(1)
+
+        def go_on(draw: Draw, model: Model) -> AnyCommand:
+            # A full account takes no deposit; then something else is asked for.
+            return (
+                move_of(draw, model, model.payments[payment_id])
+                if payment_id in model.payments
+                else request(draw, model)
+            )
+
+        self._send_as_drawn(data, [small_request] + [go_on] * count)
 
     def _send_as_drawn(self, data: st.DataObject, drawing: Sequence[Draws]) -> None:
         commands, answers = [], []
@@ -146,13 +151,16 @@ class LedgerMachine(RuleBasedStateMachine):
             answers.append(expected(self.model, commands[-1]))
         self._send(data.draw(st.integers(0, 1)), commands, answers)
 
-    @rule(data=st.data(), first=st.integers(0, 1))
-    def send_both_at_once(self, data: st.DataObject, first: int) -> None:
+    @rule(data=st.data(), first=st.integers(0, 1), the_same=st.booleans())
+    def send_both_at_once(self, data: st.DataObject, first: int, *, the_same: bool) -> None:
         """Send a command to either writer while the head is locked: both have to wait, and see what came before."""
-        commands, answers, futures = [], [], []
+        commands: list[AnyCommand] = []
+        answers, futures = [], []
         with self.store.head_locked() as stand_in_line:
             for count, place in enumerate([first, 1 - first], start=1):
-                commands.append(self._any(data.draw, self.model))
+                commands.append(
+                    again(data.draw, commands) if the_same and commands else self._any(data.draw, self.model)
+                )
                 answers.append(expected(self.model, commands[-1]))
                 futures.append(self.writers[place].submit(cast("Command[Any]", commands[-1])))
                 stand_in_line(count)
@@ -164,17 +172,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # --- what happens to the machinery ---
 
-    @rule(place=st.integers(0, 1), capacity=st.integers(1, 4))
-    def restart_a_writer(self, place: int, capacity: int) -> None:
-        """Stop one writer and start another in its place, which knows nothing yet."""
-        self.writers[place].stop()
-        self.writers[place] = self._new_writer(capacity)
-
-    @rule()
-    def cut_the_connections(self) -> None:
-        """End the sessions of both writers, as a restart of the database does."""
-        connections = [writer._connection for writer in self.writers]
-        self.store.cut(connection.info.backend_pid for connection in connections if connection is not None)
+    @rule(place=st.integers(0, 1), capacity=st.integers(1, 4), unasked=st.booleans())
+    def stop_a_writer(self, place: int, capacity: int, *, unasked: bool) -> None:
+        """Stop one writer and start another in its place, which knows nothing yet; or cut the connections of both."""
+        if unasked:
+            connections = [writer._connection for writer in self.writers]
+            self.store.cut(connection.info.backend_pid for connection in connections if connection is not None)
+        else:
+            self.writers[place].stop()
+            self.writers[place] = self._new_writer(capacity)
 
     @precondition(lambda self: not self.rebuilt)
     @rule()
