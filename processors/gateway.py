@@ -105,7 +105,7 @@ class Gateway:
     ) -> None:
         base, auth = _base_and_auth(base_url)
         self._base = base
-        self.timeout_seconds = timeout_seconds
+        self._timeout_seconds = timeout_seconds
         self._answer_bytes_max = answer_bytes_max
         self._wall_clock = wall_clock
         self._http = httpx.AsyncClient(
@@ -171,7 +171,7 @@ class Gateway:
         lost: str | None = None
         never_sent = False
         started = time.monotonic()
-        deadline = asyncio.timeout(self.timeout_seconds)
+        deadline = asyncio.timeout(self._timeout_seconds)
         try:
             async with (
                 deadline,

@@ -2,8 +2,8 @@
 
 A claim takes no more rows than there are free call slots, leases them and counts the attempt, and is committed before
 the call. A worker that dies in the middle leaves a lease that runs out; whoever finds it records that attempt as lost
-before anything else happens to the payment. A worker that was held up begins no call that might outlast its lease: by
-then the gateway may have been asked, and may have said that it never saw the payment. What follows from an answer is
+before anything else happens to the payment. A worker that was held up begins no call when its lease has run out: by then
+the gateway may have been asked, and may have said that it never saw the payment. What follows from an answer is
 decided in `payment_process`; the schedule is in the database. Between two claims the worker sleeps until it is told of
 new work, a call ends, or something is due.
 """
@@ -191,7 +191,7 @@ class Worker:
     def _begin(self, claim: Claim) -> None:
         # Counted from before the claim was sent, and so ends before the lease, which the database counts from later on.
         leased_until = self._claimed_at + self._lease.total_seconds()
-        task = asyncio.create_task(self._handle(claim, begin_until=leased_until - self._gateway.timeout_seconds))
+        task = asyncio.create_task(self._handle(claim, leased_until=leased_until))
         self._calls.add(task)
         task.add_done_callback(self._ended)
 
@@ -201,14 +201,14 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("call_failed", exc_info=error)
 
-    async def _handle(self, claim: Claim, *, begin_until: float) -> None:
+    async def _handle(self, claim: Claim, *, leased_until: float) -> None:
         fail_point("worker.before_call")
         if claim.action == "inquire":
             report: GatewayReport = await self._inquire(claim)
         elif claim.lapsed:
             lost = GatewayAnswer(outcome=Unknown(LEASE_EXPIRED), http_status=None, answer_digest=None, elapsed_ms=0)
             report = self._outcome(claim, lost)
-        elif time.monotonic() > begin_until:
+        elif time.monotonic() > leased_until:
             _log.warning("call_not_begun", payment_id=claim.payment_id, attempt=claim.attempt)
             return
         else:
