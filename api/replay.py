@@ -20,7 +20,7 @@ from ledger.account import Account
 from ledger.database import Database
 from ledger.decisions import QueueAction
 from ledger.errors import AccountNotFound, LogBroken, PaymentNotFound
-from ledger.events import EndedBy, Recorded
+from ledger.events import AccountEvent, AccountOpened, EndedBy, PaymentRequested, Recorded
 from ledger.identifiers import account_stream, payment_stream
 from ledger.mapper import decode
 from ledger.payment import LetterState, Payment, PaymentState
@@ -110,7 +110,9 @@ def _decode(position: int, stream: str, version: int, topic: str, state: bytes) 
         recorded = decode(stream, version, topic, state)
     except MapperDeserialisationError as error:
         raise LogBroken(position=position, what=str(error)) from error
-    if (version == 1) != (topic in {"account.opened", "payment.requested"}):
+    event = recorded.data
+    is_first = isinstance(event, AccountOpened | PaymentRequested)
+    if is_first != (version == 1) or isinstance(event, AccountEvent) != stream.startswith("account-"):
         raise LogBroken(position=position, what=f"{topic} is version {version} of {stream}")
     return cast("Recorded[Any]", recorded)
 
