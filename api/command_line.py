@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 import click
 import msgspec
 import psycopg
+import psycopg.errors
 
 from api.embedded_postgres import NoDataDirectory
 from api.ports import CannotListen
@@ -42,6 +43,8 @@ class Commands(click.Group):
             fail(str(error), UNWELL)
         except psycopg.OperationalError as error:
             fail(f"The database cannot be reached, or was lost: {error}", UNWELL)
+        except psycopg.errors.InsufficientPrivilege as error:
+            fail(f"This is for the schema's owner, whom DATABASE_URL has to name: {error}", UNWELL)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")

@@ -4,16 +4,18 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
+from psycopg.conninfo import make_conninfo
 
 from api.audit_cli import audit
 from api.replay import replay_account
 from ledger.audit import verify_seals
 from ledger.database import Database
 from ledger.writer import Writer
-from tests.api.test_cli import Shell, as_owner, declined_deposit, project
+from tests.api.test_cli import Shell, as_owner, as_url, declined_deposit, project
 from tests.ledger.busy_ledger import OPEN_PAYMENTS, BusyLedger, fill
 
 
@@ -203,23 +205,28 @@ def test_what_is_not_there_cannot_be_replayed(shell: Shell, subject: str, said: 
 
 
 @pytest.mark.parametrize(
-    "change",
-    ["state = '{'", "topic = 'account.opened'", "originator_version = 7", "topic = 'payment.failed'"],
+    ("change", "position"),
+    [
+        ("state = '{'", 3),
+        ("originator_version = 7", 6),
+        ("(topic, state) = (SELECT topic, state FROM events WHERE notification_id = 1)", 3),
+        ("(topic, state) = (SELECT topic, state FROM events WHERE notification_id = 5)", 3),
+    ],
 )
 def test_a_replay_ends_where_an_event_cannot_be_taken(
-    shell: Shell, database: Database, writer: Writer, change: str
+    shell: Shell, database: Database, writer: Writer, change: str, position: int
 ) -> None:
     """With its position, and after all that came before it."""
     ledger = BusyLedger(writer)
     ledger.open()
-    ledger.withdraw()
+    ledger.call(ledger.withdraw(), "declined", ledger.fail)
     as_owner(database, f"UPDATE events SET {change} WHERE notification_id = 3")
 
     ended = shell.run("audit", "replay", "account", "1", "--json")
 
     assert ended.returncode == 1
     assert len(ended.stdout.splitlines()) == 1
-    assert "position=3" in ended.stderr
+    assert f"position={position}," in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -267,3 +274,28 @@ def test_the_books_balance_until_somebody_changes_them(shell: Shell, database: D
     assert all(currency["customers"] == -currency["accounts"] for currency in told["currencies"])
     assert "The books balance" in for_people.stdout
     assert "The books do not balance" in spoilt.stdout
+
+
+def test_who_may_not_compare_the_read_models_may_still_check_the_seals(
+    tmp_path: Path, database: Database, writer: Writer
+) -> None:
+    """The whole proof makes tables; whoever connects as no more than the service is told who may."""
+    BusyLedger(writer).open()
+    guest = f"guest_{uuid4().hex[:12]}"
+    as_owner(database, f"CREATE ROLE {guest} LOGIN")
+    as_owner(database, f"GRANT {database.service_role} TO {guest}")
+    as_owner(database, f"GRANT USAGE ON SCHEMA {database.schema} TO {guest}")
+    as_owner(database, f"GRANT SELECT ON _yoyo_migration TO {guest}")
+    url = as_url(make_conninfo(database.url, user=guest))
+    shell = Shell(tmp_path, DATABASE_URL=url, LEDGER_SCHEMA=database.schema)
+    try:
+        seals_only = shell.run("audit", "verify", "--seals-only")
+        everything = shell.run("audit", "verify")
+    finally:
+        as_owner(database, f"DROP OWNED BY {guest}")
+        as_owner(database, f"DROP ROLE {guest}")
+
+    assert seals_only.returncode == 0, seals_only.stderr
+    assert everything.returncode == 1
+    assert "This is for the schema's owner" in everything.stderr
+    assert "Traceback" not in everything.stderr
