@@ -6,7 +6,10 @@ from typing import Any, Final
 
 from psycopg import Connection
 
+from ledger.audit_findings import AuditReport
 from ledger.database import Database
+from ledger.log import Row
+from ledger.seal import seal_rows
 from ledger.writer import Writer
 from tests.databases import fresh_ledger
 from tests.ledger.busy_ledger import fill
@@ -50,3 +53,33 @@ def kept_store(url: str) -> Iterator[KeptStore]:
         writer.stop()
         with closing(database.connect(application="test", owner=True)) as connection:
             yield KeptStore(database, connection)
+
+
+def found(report: AuditReport) -> list[tuple[int, str]]:
+    """What an audit has found, and where."""
+    return [(error.position, error.what) for error in report.errors]
+
+
+def where(report: AuditReport) -> list[int]:
+    """Where an audit has found something."""
+    return [error.position for error in report.errors]
+
+
+def rewrite(store: KeptStore, position: int, state: bytes | None = None) -> None:
+    """Change an event, and seal it and all after it anew."""
+    other = state
+    rows = [
+        Row(stream, version, topic, (other or state + b" ") if place == position else state)
+        for stream, version, topic, state, place in store.ask(
+            "SELECT originator_id, originator_version, topic, state, notification_id FROM events ORDER BY 5"
+        )
+    ]
+    ((first,),) = store.ask("SELECT sha256(uuid_send(ledger_id)) FROM identity")
+    for place, (row, digest) in enumerate(zip(rows, seal_rows(first, 0, rows), strict=True), start=1):
+        store.run(
+            "UPDATE events SET state = %(state)s, digest = %(digest)s WHERE notification_id = %(place)s",
+            state=row.state,
+            digest=digest,
+            place=place,
+        )
+    store.run("UPDATE head SET digest = e.digest FROM events AS e WHERE e.notification_id = head.position")

@@ -1,7 +1,6 @@
 """The audit of a whole store: whatever a superuser changes in it is found, and named by its position."""
 
 import random
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,11 +14,9 @@ from ledger.audit import NotedHead, verify_seals, verify_store
 from ledger.audit_findings import AuditReport
 from ledger.database import Database
 from ledger.errors import LogBroken
-from ledger.log import Row
-from ledger.seal import seal_rows
 from ledger.writer import Writer
 from tests.ledger.busy_ledger import EVENTS, fill
-from tests.ledger.kept_store import KeptStore, kept_store
+from tests.ledger.kept_store import KeptStore, found, kept_store, rewrite, where
 
 SEED: Final = 20_261
 COLUMNS: Final = ("originator_id", "originator_version", "topic", "state", "notification_id", "digest")
@@ -45,20 +42,6 @@ def verify(request: pytest.FixtureRequest) -> Verify:
     """Each kind of audit: what is wrong with the log itself is found by both."""
     kind: Verify = request.param
     return kind
-
-
-def found(report: AuditReport) -> list[tuple[int, str]]:
-    return [(error.position, error.what) for error in report.errors]
-
-
-def where(report: AuditReport) -> list[int]:
-    return [error.position for error in report.errors]
-
-
-def position_of(store: KeptStore, topic: str, *, nth: int = 0) -> int:
-    rows = store.ask("SELECT notification_id FROM events WHERE topic = %(topic)s ORDER BY 1", topic=topic)
-    position: int = rows[nth][0]
-    return position
 
 
 # --- a store as it should be -----------------------------------------------------------------------------------------
@@ -271,26 +254,6 @@ def cut(store: KeptStore, position: int) -> None:
     )
 
 
-def rewrite(store: KeptStore, position: int, state: bytes | None = None) -> None:
-    """Change an event, and seal it and all after it anew."""
-    other = state
-    rows = [
-        Row(stream, version, topic, (other or state + b" ") if place == position else state)
-        for stream, version, topic, state, place in store.ask(
-            "SELECT originator_id, originator_version, topic, state, notification_id FROM events ORDER BY 5"
-        )
-    ]
-    ((first,),) = store.ask("SELECT sha256(uuid_send(ledger_id)) FROM identity")
-    for place, (row, digest) in enumerate(zip(rows, seal_rows(first, 0, rows), strict=True), start=1):
-        store.run(
-            "UPDATE events SET state = %(state)s, digest = %(digest)s WHERE notification_id = %(place)s",
-            state=row.state,
-            digest=digest,
-            place=place,
-        )
-    store.run("UPDATE head SET digest = e.digest FROM events AS e WHERE e.notification_id = head.position")
-
-
 def test_a_log_cut_together_with_its_head_is_revealed_by_a_noted_head(store: KeptStore) -> None:
     """By nothing else, as far as the seals go."""
     rng = random.Random(SEED)
@@ -329,257 +292,6 @@ def test_the_ledgers_id_can_be_noted_as_position_0(store: KeptStore, verify: Ver
 
     assert verify(store.database, noted=[NotedHead(0, digest.upper())]).ok
     assert where(verify(store.database, noted=[NotedHead(0, "00" * 32)])) == [0]
-
-
-# --- idempotency keys ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("key", ["account 1", "approved", "too much"])
-def test_a_missing_key_is_found_at_the_event_that_took_it(store: KeptStore, key: str) -> None:
-    """A client that sends its request again would else be paid again."""
-    store.run("DELETE FROM idempotency_keys WHERE key = %(key)s", key=key)
-
-    ((position,),) = store.ask(
-        "SELECT notification_id FROM events WHERE position(%(key)s IN convert_from(state, 'UTF8')) > 0",
-        key=f'"key":"{key}"',
-    )
-    assert found(verify_store(store.database)) == [(position, f"the idempotency key {key!r} is missing")]
-
-
-@pytest.mark.parametrize(
-    "change",
-    ["subject_id = 2", "subject_kind = 'account'", "fingerprint = 'deposit/1/1'", "fingerprint_version = 2"],
-)
-def test_a_key_that_stands_for_something_else_is_found(store: KeptStore, change: str) -> None:
-    """In each column."""
-    store.run(f"UPDATE idempotency_keys SET {change} WHERE key = 'approved'")
-
-    position = position_of(store, "payment.requested", nth=1)
-    assert (position, "the idempotency key 'approved' stands for something else") in found(verify_store(store.database))
-
-
-@pytest.mark.parametrize(("kind", "subject", "nth"), [("account", 2, 1), ("account", 99, None)])
-def test_a_key_that_no_event_took_is_found(store: KeptStore, kind: str, subject: int, nth: int | None) -> None:
-    """At the event that it says to be of, or where there is no such event at the log's end."""
-    store.run(
-        "INSERT INTO idempotency_keys VALUES ('x', 'forged', %(kind)s, %(subject)s, 1, 'open/1/USD')",
-        kind=kind,
-        subject=subject,
-    )
-
-    position = store.events if nth is None else position_of(store, "account.opened", nth=nth)
-    assert found(verify_store(store.database)) == [(position, "no event took the idempotency key 'forged' of 'x'")]
-
-
-def test_a_key_of_an_event_that_cannot_be_read_is_not_to_blame(store: KeptStore) -> None:
-    """The event is, whoever sealed it."""
-    position = position_of(store, "account.opened", nth=1)
-    rewrite(store, position, state=b"{")
-
-    report = verify_store(store.database)
-
-    assert where(report)[0] == position
-    assert "the event cannot be read" in report.errors[0].what
-    assert [what for _, what in found(report) if "idempotency" in what] == []
-
-
-# --- snapshots -------------------------------------------------------------------------------------------------------
-
-
-def test_there_is_a_snapshot_to_be_checked(store: KeptStore) -> None:
-    """Of the account with the long life."""
-    assert store.ask("SELECT originator_id, originator_version FROM snapshots") == [("account-5", 100)]
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        (
-            r"""state = regexp_replace(convert_from(state, 'UTF8'), '"posted_minor":1', '"posted_minor":2')::bytea""",
-            "the snapshot of account-5 at version 100 is another account",
-        ),
-        ("state = '{'", "the snapshot of account-5 cannot be read: "),
-        (r"state = '\xff'", "the snapshot of account-5 cannot be read: "),
-    ],
-)
-def test_a_snapshot_that_is_not_the_account_is_found_at_its_event(store: KeptStore, change: str, what: str) -> None:
-    """Or that cannot be read: it would be read in the events' place."""
-    store.run(f"UPDATE snapshots SET {change}")
-
-    ((position,),) = store.ask(
-        "SELECT notification_id FROM events WHERE originator_id = 'account-5' AND originator_version = 100"
-    )
-    assert [(place, said[: len(what)]) for place, said in found(verify_store(store.database))] == [(position, what)]
-
-
-def test_a_snapshot_of_another_shape_is_passed_over(store: KeptStore) -> None:
-    """Nobody reads it, and what it says of an account is no matter."""
-    store.run("UPDATE snapshots SET topic = 'account.snapshot/0', state = '{}'")
-
-    assert verify_store(store.database).ok
-
-
-@pytest.mark.parametrize(
-    ("stream", "version"), [("account-1", 9_999), ("account-77", 1), ("payment-4", 1), ("something", 1)]
-)
-def test_a_snapshot_of_what_is_not_there_is_found(store: KeptStore, stream: str, version: int) -> None:
-    """It would be read as the account."""
-    store.run(
-        "INSERT INTO snapshots SELECT %(stream)s, %(version)s, topic, state FROM snapshots",
-        stream=stream,
-        version=version,
-    )
-
-    what = f"there is a snapshot of {stream} at version {version}, and no such account"
-    assert found(verify_store(store.database)) == [(store.events, what)]
-
-
-# --- the gateway queue -----------------------------------------------------------------------------------------------
-
-
-def queued(store: KeptStore) -> dict[int, int]:
-    """The payments in the queue, and the positions of their last events."""
-    return dict(
-        store.ask(
-            "SELECT q.payment_id, max(e.notification_id) FROM gateway_queue AS q"
-            " JOIN events AS e ON e.originator_id = 'payment-' || q.payment_id GROUP BY 1 ORDER BY 1"
-        )
-    )
-
-
-def test_an_open_payment_that_does_not_wait_is_found(store: KeptStore) -> None:
-    """Nobody would ever call the gateway for it."""
-    for payment_id, position in queued(store).items():
-        store.run("DELETE FROM gateway_queue WHERE payment_id = %(payment_id)s", payment_id=payment_id)
-
-        what = f"payment {payment_id} is open, and not in the gateway queue"
-        assert found(verify_store(store.database)) == [(position, what)]
-        store.restore()
-
-
-@pytest.mark.parametrize("payment_id", [1, 77_777])
-def test_a_payment_that_waits_and_is_not_open_is_found(store: KeptStore, payment_id: int) -> None:
-    """The gateway would be called for nothing."""
-    store.run(
-        "INSERT INTO gateway_queue (payment_id, account_id, kind, amount_minor, fee_minor, currency, series,"
-        " gateway_key, attempt, action, inquiries, unknown, payment_version, due_at)"
-        " VALUES (%(id)s, 1, 'deposit', 1, 0, 'USD', 1, 'x', 0, 'pay', 0, false, 1, now())",
-        id=payment_id,
-    )
-
-    what = f"payment {payment_id} waits in the gateway queue, and is not open"
-    assert found(verify_store(store.database)) == [(store.events, what)]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "account_id = account_id + 1",
-        "kind = CASE kind WHEN 'deposit' THEN 'withdraw' ELSE 'deposit' END",
-        "amount_minor = amount_minor + 1",
-        "fee_minor = fee_minor - 1",
-        "currency = 'XXX'",
-        "series = series + 1",
-        "gateway_key = gateway_key || '0'",
-        "payment_version = payment_version + 5",
-        "payment_version = payment_version - 1",
-        "attempt = attempt + 1",
-        "action = CASE action WHEN 'pay' THEN 'inquire' ELSE 'pay' END",
-        "unknown = NOT unknown",
-        "inquiries = CASE inquiries WHEN 0 THEN 1 ELSE 0 END",
-    ],
-)
-def test_an_entry_that_differs_from_the_events_is_found(store: KeptStore, change: str) -> None:
-    """In each column, for a payment at each place of its way."""
-    column = change.partition(" ")[0]
-    for payment_id, position in queued(store).items():
-        store.run(f"UPDATE gateway_queue SET {change} WHERE payment_id = {payment_id}")
-
-        assert (position, True) in [
-            (error.position, f"{column} of payment {payment_id} is" in error.what)
-            for error in verify_store(store.database).errors
-        ]
-        store.restore()
-
-
-def test_an_entry_that_is_due_at_another_time_is_found_where_the_events_tell(store: KeptStore) -> None:
-    """Only a later inquiry's time is in no event."""
-    store.run("UPDATE gateway_queue SET due_at = due_at + interval '1 microsecond'")
-
-    ((parked,),) = store.ask("SELECT payment_id FROM gateway_queue WHERE inquiries > 0")
-    expected = [position for payment_id, position in queued(store).items() if payment_id != parked]
-    assert where(verify_store(store.database)) == sorted(expected)
-
-
-def test_a_payment_of_which_no_event_says_what_is_next_is_found(store: KeptStore) -> None:
-    """Whatever the queue has for it."""
-    position = position_of(store, "payment.gateway_attempted", nth=10)
-    ((state,),) = store.ask("SELECT state FROM events WHERE notification_id = %(position)s", position=position)
-    without = re.sub(rb',"retry_at":"[^"]*"', b"", state)
-    rewrite(store, position, without)
-
-    errors = found(verify_store(store.database))
-    assert without != state
-    assert [(place, what[-39:]) for place, what in errors] == [(position, "is open, and no event says what is next")]
-
-
-def test_a_payment_that_cannot_be_replayed_is_not_looked_for_in_the_queue(store: KeptStore) -> None:
-    """Nobody knows whether it is open: its event is what is wrong."""
-    for position in queued(store).values():
-        rewrite(store, position, b"{")
-
-        assert where(verify_store(store.database))[0] == position
-        assert "gateway queue" not in str(verify_store(store.database).errors)
-        store.restore()
-
-
-def test_a_claim_is_nothing_wrong(store: KeptStore) -> None:
-    """It counts the call before it is made, and an inquiry not at all."""
-    lease = "leased_until = now(), leased_by = 'a worker'"
-    store.run(f"UPDATE gateway_queue SET {lease}, attempt = attempt + CASE action WHEN 'pay' THEN 1 ELSE 0 END")
-
-    assert verify_store(store.database).ok
-
-
-def test_a_claim_that_has_not_counted_its_call_is_found(store: KeptStore) -> None:
-    """What became of the call before would be recorded as this one."""
-    store.run("UPDATE gateway_queue SET leased_until = now(), leased_by = 'a worker' WHERE action = 'pay'")
-
-    errors = verify_store(store.database).errors
-    assert len(errors) == len(store.ask("SELECT 1 FROM gateway_queue WHERE action = 'pay'"))
-    assert all("attempt of payment" in error.what for error in errors)
-
-
-def test_a_withheld_store_has_an_empty_queue(store: KeptStore) -> None:
-    """It calls no gateway, and that is nothing wrong; with entries it is."""
-    store.run("UPDATE head SET withheld = true")
-    with_entries = verify_store(store.database)
-    store.run("DELETE FROM gateway_queue")
-    without = verify_store(store.database)
-
-    assert len(with_entries.errors) == len(queued(store)) + 7
-    assert without.ok
-
-
-# --- the head's other columns ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("column", ["next_account_id", "next_payment_sequence"])
-@pytest.mark.parametrize("change", [-1, 1])
-def test_counters_that_do_not_fit_are_found(store: KeptStore, column: str, change: int) -> None:
-    """An id would be given twice, or left out."""
-    store.run(f"UPDATE head SET {column} = {column} + {change}")
-
-    what = "the head has not counted the accounts and payments that there are"
-    assert found(verify_store(store.database)) == [(store.events, what)]
-
-
-def test_a_head_whose_time_was_set_back_is_found(store: KeptStore) -> None:
-    """Time would run backwards with the next event."""
-    store.run("UPDATE head SET at = at - interval '1 second'")
-
-    what = "the head's time is earlier than that of the last event"
-    assert found(verify_store(store.database)) == [(store.events, what)]
 
 
 # --- a part of the log -----------------------------------------------------------------------------------------------
