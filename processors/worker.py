@@ -2,8 +2,8 @@
 
 A claim takes no more rows than there are free call slots, leases them and counts the attempt, and is committed before
 the call. A worker that dies in the middle leaves a lease that runs out; whoever finds it records that attempt as lost
-before anything else happens to the payment. A worker that was held up begins no call when its lease has run out: by then
-the gateway may have been asked, and may have said that it never saw the payment. What follows from an answer is
+before anything else happens to the payment. A worker that was held up begins no call when its lease has run out: by
+then the gateway may have been asked, and may have said that it never saw the payment. What follows from an answer is
 decided in `payment_process`; the schedule is in the database. Between two claims the worker sleeps until it is told of
 new work, a call ends, or something is due.
 """

@@ -8,6 +8,7 @@ part itself is started as `payment-ledger` starts it.
 
 import os
 import signal
+import threading
 from typing import get_args
 
 import click
@@ -36,7 +37,8 @@ def main(hits: str, at: str, part: str, *, freeze: bool) -> None:
             # One write to a file opened for appending is whole, whoever else writes at the same moment.
             out = os.open(hits, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.write(out, f"{name}\n".encode())
-            os.kill(os.getpid(), signal.SIGSTOP if freeze else signal.SIGKILL)
+            # To this very thread, which so gets no further; another might take a signal to the process first.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP if freeze else signal.SIGKILL)
 
     arm(reach)
     payment_ledger([part])
