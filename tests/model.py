@@ -32,8 +32,8 @@ class Refused(Exception):
 class Model(ModelBooks):
     """The ledger as it has to be."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, users_before: int = 0, payments_before: int = 0) -> None:
+        super().__init__(users_before=users_before, payments_before=payments_before)
         self.keys: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}
 
     # --- what a client asks for ---
@@ -44,7 +44,7 @@ class Model(ModelBooks):
         scope, asked = f"caller-{caller}", ("open", minor, currency)
         if (before := self._answered(scope, key, asked)) is not None:
             return before
-        user = User(len(self.users) + 1, currency, minor)
+        user = User(self.users_before + len(self.users) + 1, currency, minor)
         self.users[user.user_id] = user
         self._happens(user, "opened")
         self._post(user, customer=-minor, opening_equity=minor)

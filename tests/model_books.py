@@ -115,9 +115,15 @@ class Payment:
 
 
 class ModelBooks:
-    """All that there is. `log` names the recorded events in order, by stream and topic."""
+    """All that there is. `log` names the recorded events in order, by stream and topic.
 
-    def __init__(self) -> None:
+    A model may begin in the middle of a ledger's life, when there are `users_before` and `payments_before` already; of
+    these it knows nothing, and its log begins with itself.
+    """
+
+    def __init__(self, *, users_before: int = 0, payments_before: int = 0) -> None:
+        self.users_before = users_before
+        self.payments_before = payments_before
         self.users: dict[int, User] = {}
         self.payments: dict[int, Payment] = {}
         self.journal: list[Entry] = []
@@ -158,7 +164,7 @@ class ModelBooks:
 
     def next_payment_id(self, user_id: int) -> int:
         """The id that the user's next payment gets."""
-        return 1024 * len(self.payments) + (user_id - 1) % 1024 + 1
+        return 1024 * (self.payments_before + len(self.payments)) + (user_id - 1) % 1024 + 1
 
     # --- what is read ---
 

@@ -11,7 +11,7 @@ import pytest
 from tests.model import Model, Refused
 
 TESTS: Final = Path(__file__).parent
-OF_THE_MODEL: Final = [TESTS / "model.py", TESTS / "model_books.py"]
+OF_THE_MODEL: Final = [TESTS / "model.py", TESTS / "model_books.py", TESTS / "model_process.py"]
 TWO_PERCENT: Final = 20_000
 
 
