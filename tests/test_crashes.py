@@ -68,17 +68,19 @@ def check(fleet: Fleet, openings: dict[int, Decimal], payers: list[Payer]) -> No
 def test_a_part_that_dies_at_any_boundary_loses_and_doubles_nothing(fleet: Fleet, part: str) -> None:
     """At every fail point of the part, one after the other: SIGKILL, and the next process goes on."""
     victim = fleet.members[part]
+    # The writer is the same in an API and in a worker; that of the worker is met in the campaign.
+    places = [place for place in places_of(part) if part == "api" or not place.startswith("writer.")]
     with Client(fleet.apis()[0].url) as client:
         openings = open_users(client, 8)
     victim.stop()
 
     with paying(fleet, list(openings)) as payers:
-        for place in places_of(part):
+        for place in places:
             victim.start("--at", f"{place}:2")
             victim.wait_until_dead()
         victim.start()
 
-    assert dict.fromkeys(places_of(part), 1) == fleet.hits
+    assert dict.fromkeys(places, 1) == fleet.hits
     check(fleet, openings, payers)
 
 

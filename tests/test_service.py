@@ -58,7 +58,7 @@ def test_a_power_cut_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> 
         openings = open_users(client, 20)
     accepted: list[int] = []
     paying = threading.Thread(
-        target=pay, args=(service.url,), kwargs={"users": 20, "payments": 2000, "accepted": accepted}
+        target=pay, args=(service.url,), kwargs={"users": 20, "payments": 1000, "accepted": accepted}
     )
     paying.start()
     while len(accepted) < 200:

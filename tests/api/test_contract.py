@@ -27,7 +27,7 @@ KIND_GATEWAY = {"DEMO_GATEWAY_ERROR_RATE": "0", "DEMO_GATEWAY_TIMEOUT_RATE": "0"
 
 def test_a_short_run_finds_no_failure(tmp_path: Path) -> None:
     """The same requests each time."""
-    try_contract(tmp_path, "--max-examples", "30", "--generation-deterministic")
+    try_contract(tmp_path, "--max-examples", "15", "--generation-deterministic")
 
 
 @pytest.mark.slow
