@@ -193,13 +193,18 @@ def readable(payment: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare_effects(model: Model, gateway: SteeredGateway, unsure: set[int]) -> None:
-    """What the gateway moved is what the model knows to have moved, unless an operator had to say what he believed."""
+    """What the gateway moved is what the model knows to have moved, unless an operator had to say what he believed.
+
+    And nobody has called it without an attempt that was counted.
+    """
     moved = gateway.moved()
     for payment in model.payments.values():
         effects = {key: moved[key] for key in payment.gateway_keys if key in moved}
         amounts = (decimal(payment.amount, payment.currency), decimal(payment.fee, payment.currency))
         wanted = Effect(payment.payment_id, payment.user_id, payment.kind, *amounts)
         assert all(effect == wanted for effect in effects.values())
+        said = [what for key in set(payment.gateway_keys) for what, _ in gateway.said(key)]
+        assert said.count("pay") <= payment.attempts_in_all
         if payment.state != "in_doubt" and payment.payment_id not in unsure:
             assert set(effects) == payment.moved
             assert (payment.state == "succeeded") == (len(effects) == 1)

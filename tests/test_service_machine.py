@@ -30,8 +30,8 @@ BATCH_MOST: Final = 12
 
 STEADY: Final = {
     # Nothing times out in these stories but the lease of a call whose worker was killed.
-    "GATEWAY_TIMEOUT_SECONDS": "3",
-    "WORKER_PROCESSING_TIMEOUT_SECONDS": "3.5",
+    "GATEWAY_TIMEOUT_SECONDS": "5",
+    "WORKER_PROCESSING_TIMEOUT_SECONDS": "6",
     "GATEWAY_BACKOFF_BASE_SECONDS": "0.01",
     "GATEWAY_BACKOFF_MAX_SECONDS": "0.02",
     "GATEWAY_BACKOFF_JITTER_SECONDS": "0.01",
@@ -209,11 +209,13 @@ class ServiceMachine(RuleBasedStateMachine):
 
     # --- what the operator decides ---
 
-    @precondition(lambda self: bool(self._at_rest()))
+    @precondition(lambda self: bool(self.model.payments))
     @rule(seed=SEEDS)
     def requeue(self, seed: int) -> None:
-        """Send a payment to the gateway again, mostly one that may be."""
+        """Send a payment to the gateway again, mostly one that may be; wait for those under way if none has failed."""
         dice = Random(seed)
+        if not any(payment.letter == "failed" for payment in self._at_rest()):
+            self.settle()
         payment = self._pick(dice, "failed")
         if payment.letter == "failed" and self._is_open(payment):
             return
@@ -328,8 +330,8 @@ class ServiceMachine(RuleBasedStateMachine):
         """Have the model hear what the gateway has said; or what was recorded, if not all of it was heard in time."""
         events = self.reader.wait_for_the_gateway(payment.payment_id)
         news = events[self.model.version(f"payment-{payment.payment_id}") :]
-        late = any(each["data"].get("error") in {"timeout", "lease_expired"} for each in news)
-        if late or payment.payment_id in self.disturbed:
+        timed_out = any(each["data"].get("error") == "timeout" for each in news)
+        if timed_out or payment.payment_id in self.disturbed:
             follow(self.model, payment.payment_id, news)
         else:
             hear(self.model, payment.payment_id, self.gateway.said(payment.gateway_key))
