@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any, Self
 
 import pytest
@@ -20,7 +22,7 @@ from ledger.payment import Payment
 from ledger.writer import Writer
 from processors.worker import SQL
 from tests.processors.misbehaving_server import Connection, MisbehavingServer, http
-from tests.processors.working import working
+from tests.processors.working import QUICK, working
 
 WITHIN_SECONDS = 30.0
 OK = http("200 OK", b'{"status":"ok"}')
@@ -127,6 +129,30 @@ def test_an_approved_payment_is_settled(database: Database, writer: Writer, ledg
     assert ledger.account(1).posted_minor == 119_600
     assert gateway.of("POST") == [(1, "payment-1")]
     assert queued(database) == 0
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(minutes=-10)])
+def test_a_worker_whose_clock_is_wrong_does_no_harm(
+    database: Database, writer: Writer, ledger: Ledger, ahead: timedelta
+) -> None:
+    """The schedule is on the database's clock; a date to wait for moves a retry within its usual bounds at most."""
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
+    busy = http("429 Too Many Requests", b"", f"Retry-After: {later}")
+    with (
+        ScriptedGateway(calls=[busy, OK]) as gateway,
+        working(database, gateway.url, clock_ahead=ahead),
+    ):
+        payment_id = request_deposit(writer)
+
+        payment = ended(ledger, payment_id)
+
+    with closing(database.connect(application="test")) as connection:
+        (waits,) = connection.execute(
+            "SELECT (s->'data'->>'retry_at')::timestamptz - (s->>'at')::timestamptz FROM"
+            " (SELECT convert_from(state, 'UTF8')::jsonb AS s FROM events) AS e WHERE s->'data' ? 'retry_at'"
+        ).fetchall()
+    assert payment.state == "succeeded"
+    assert timedelta(seconds=QUICK.base_seconds) <= waits[0] <= timedelta(seconds=QUICK.cap_seconds)
 
 
 def test_errors_are_tried_again_under_the_same_key(database: Database, writer: Writer, ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from ledger.database import Database
 from ledger.writer import Writer
@@ -25,15 +26,18 @@ def working(
     poll_interval_seconds: float = 0.2,
     timeout_seconds: float = 2.0,
     concurrency: int = 8,
+    clock_ahead: timedelta = timedelta(),
 ) -> Iterator[Worker]:
-    """Run a worker with a writer of its own in another thread, until the block ends."""
+    """Run a worker with a writer of its own in another thread, until the block ends; its clock may be wrong."""
     writer = Writer(database)
     writer.start()
     made: list[Worker] = []
     ready = threading.Event()
 
     async def work() -> None:
-        async with Gateway(url, timeout_seconds=timeout_seconds) as gateway:
+        async with Gateway(
+            url, timeout_seconds=timeout_seconds, wall_clock=lambda: datetime.now(UTC) + clock_ahead
+        ) as gateway:
             worker = Worker(
                 database,
                 writer,
