@@ -210,6 +210,12 @@ class Campaign:
         for api in self.fleet.apis():
             api.wait_until_ready()
 
+    def rest(self) -> None:
+        """Stop the workers: what is read from here on is all of one moment, and no doubt is resolved in between."""
+        for member in self.fleet.members.values():
+            if member.part == "worker":
+                member.stop()
+
     def wait_until_quiet(self, client: Client) -> None:
         """Wait until every payment has ended or is in doubt, and read models have caught up."""
         deadline = time.monotonic() + QUIET_SECONDS_MAX
@@ -273,6 +279,8 @@ def _verified(
     """Hold everything against everything; what differs, and the figures of the summary."""
     answered = [answer for payer in payers for answer in payer.answered]
     with Client(campaign.fleet.apis()[0].url) as client:
+        campaign.wait_until_quiet(client)
+        campaign.rest()
         campaign.wait_until_quiet(client)
         found = differences(client, openings, [answer.payment_id for answer in answered])
         for answer in answered:
