@@ -266,25 +266,25 @@ class ServiceMachine(RuleBasedStateMachine):
         self.fits = True
 
     @precondition(lambda self: self.is_patient)
-    @rule(seed=SEEDS)
-    def let_it_be_known(self, seed: int) -> None:
+    @rule()
+    def let_it_be_known(self) -> None:
         """Have the gateway say at last what became of a payment in doubt, and wait until it is asked again."""
         if not (in_doubt := self._in_doubt()):
             return
         self.fits = False
-        payment = Random(seed).choice(in_doubt)
+        payment = in_doubt[-1]
         self.gateway.expect(payment.gateway_key, Script())
         wait_until(lambda: self.reader.events(payment.payment_id)[-1]["topic"] in ENDS)
         hear(self.model, payment.payment_id, self.gateway.said(payment.gateway_key)[-1:])
         self.fits = True
 
     @precondition(lambda self: self.is_patient)
-    @rule(seed=SEEDS)
-    def learn_too_late(self, seed: int) -> None:
+    @rule()
+    def learn_too_late(self) -> None:
         """Give up a payment in doubt while the gateway is about to say what became of it."""
         if not (in_doubt := self._in_doubt()):
             return
-        payment = Random(seed).choice(in_doubt)
+        payment = in_doubt[-1]
         with self.gateway.hold(payment.gateway_key):
             wait_until(self.gateway.holding.is_set)
             self._resolve(payment, "failed")
@@ -295,7 +295,9 @@ class ServiceMachine(RuleBasedStateMachine):
         self.fits = True
 
     def _in_doubt(self) -> list[Payment]:
-        return [each for each in self.model.payments.values() if each.state == "in_doubt"]
+        """Those in doubt, the newest last: it is asked about again the soonest."""
+        in_doubt = [each for each in self.model.payments.values() if each.state == "in_doubt"]
+        return sorted(in_doubt, key=lambda payment: payment.letter_position)
 
     def _at_rest(self) -> list[Payment]:
         """The payments whose state does not change by itself."""
