@@ -38,7 +38,7 @@ _PENDING_TOPICS: Final = frozenset({"payment.requested", "payment.requeued", "pa
 
 
 class Books:
-    """What a writer remembers: at most `capacity` accounts and as many payments, those used longest ago forgotten.
+    """What a writer remembers: at most `capacity` accounts and as many payments, those changed longest ago forgotten.
 
     For each account in memory `pending_minor` has the sum that the deposits on their way would credit.
     """
@@ -82,7 +82,7 @@ class Books:
     def learn(self, rows: Iterable[tuple[str, int, str, bytes]], pending_minor: dict[int, int]) -> None:
         """Take in streams read from the store (stream, version, topic, state), whole or from their snapshot on."""
         learnt: dict[str, Account | Payment] = {}
-        for stream, version, topic, state in sorted(rows, key=lambda row: (row[0], row[1], row[2] != SNAPSHOT_TOPIC)):
+        for stream, version, topic, state in sorted(rows, key=lambda row: (row[0], row[1])):
             if topic == SNAPSHOT_TOPIC:
                 learnt[stream] = decode_snapshot(state)
             else:
@@ -93,7 +93,7 @@ class Books:
                 self.pending_minor[aggregate.id] = pending_minor.get(aggregate.account_id, 0)
 
     def keep(self, batch: "BatchBooks", head: Head) -> None:
-        """Make a committed batch part of the books, and forget what was used longest ago."""
+        """Make a committed batch part of the books, and forget what was changed longest ago."""
         touched: list[Account | Payment] = [*batch.accounts.values(), *batch.payments.values()]
         for aggregate in touched:
             self._put(aggregate)
