@@ -18,7 +18,7 @@ run: setup ## Serve everything: API, worker, projector, demo gateway, and a Post
 	@exec $(PY) -m api.cli serve $(ARGS)
 
 test: setup ## Run the tests, against a Postgres of their own
-	@exec $(PY) -m pytest -n auto $(ARGS)
+	@exec $(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 check: setup ## Lint, format and types
 	@$(PY) -m ruff check .

@@ -20,7 +20,13 @@ from api.processes import is_locked, open_lock
 _DIRECTORY_NAME: Final = "PAYMENT_LEDGER_TEST_DIRECTORY"  # tells the workers what their controller has made
 _PREFIX: Final = "payment-ledger-tests-"
 _BYTES_WANTED: Final = 2 * 1024**3
+_TESTS_A_CORE: Final = 2  # a third of a run is waiting: for a part to start, a lease to run out, a slow answer
 _run_lock = pytest.StashKey[int]()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many tests `-n auto` runs at a time, so that one works while another waits."""
+    return _TESTS_A_CORE * (os.cpu_count() or 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

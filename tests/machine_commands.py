@@ -212,6 +212,8 @@ def move_of(choose: Choose, model: Model, payment: Payment) -> AnyCommand:
             moves = [resolving, resolving, late_success, late_success, requeuing]
         case "failed":
             moves = [requeuing, requeuing, requeuing, requeuing, late_success, resolving]
+        case None if payment.under_way and payment.contradictions:
+            moves = [next_outcome, next_inquiry, next_inquiry, next_inquiry, next_inquiry]
         case None if payment.under_way and payment.series > 1:
             moves = [next_outcome, next_outcome, next_inquiry, next_inquiry, late_success, late_success]
         case None if payment.under_way:

@@ -267,7 +267,7 @@ def store(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]
 @pytest.mark.timeout(900)
 def test_the_ledger_does_what_the_model_does(store: Store) -> None:
     """A fixed choice of stories, the same in each run; a failing one is shown step by step."""
-    run(store, settings(max_examples=25, stateful_step_count=40, derandomize=True, database=None))
+    run(store, settings(max_examples=40, stateful_step_count=40, derandomize=True, database=None))
 
 
 @pytest.mark.slow

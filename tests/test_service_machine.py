@@ -419,7 +419,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, gateway: SteeredGateway) -
 @pytest.mark.timeout(900)
 def test_the_service_does_what_the_model_does(service: Service, gateway: SteeredGateway) -> None:
     """A fixed choice of stories, the same in each run; a failing one is shown step by step."""
-    fixed = settings(max_examples=6, stateful_step_count=25, derandomize=True, database=None)
+    fixed = settings(max_examples=10, stateful_step_count=25, derandomize=True, database=None)
     run(service, gateway, fixed, patient=False)
 
 
