@@ -19,7 +19,7 @@ from api.parts import Parts
 from api.payments import payments
 from api.problems import to_response
 from api.request_ids import RequestIds
-from api.requests import LedgerRequest, refuse_null, refuse_two_keys
+from api.requests import LedgerRequest, refuse_ambiguous
 from api.users import users
 from ledger.database import Database
 from ledger.settings import Settings
@@ -36,9 +36,9 @@ def create_app(settings: Settings, database: Database) -> Litestar:
         resources.append(mock_gateway)
     app = Litestar(
         [Router("/api/v1", route_handlers=resources), livez, readyz],
+        before_request=refuse_ambiguous,
         debug=False,
         exception_handlers={Exception: to_response},
-        guards=[refuse_null, refuse_two_keys],
         lifespan=[_lifespan],
         # Litestar's own logging would write bodies and stack traces; ours is in request_ids and problems.
         logging_config=None,

@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from api.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresFailed
+from api.garbage import collect_seldom
 from api.ports import address_of, ensure_free
 from ledger.database import Database
 from ledger.settings import Settings
@@ -80,6 +81,7 @@ async def _run_api(settings: Settings, database: Database, stopping: asyncio.Eve
 
     app = create_app(settings, database)
     async with app.lifespan():
+        collect_seldom()
         await serve_http(app, host=settings.host, port=settings.port, stopping=stopping)
 
 
@@ -149,6 +151,7 @@ async def _run_worker(settings: Settings, database: Database, stopping: asyncio.
                 lease_seconds=settings.worker_processing_timeout_seconds,
                 poll_interval_seconds=settings.worker_poll_interval_seconds,
             )
+            collect_seldom()
             await _until_stopped(worker.run(), stop=worker.stop, stopping=stopping)
     finally:
         await asyncio.to_thread(writer.stop)
@@ -158,6 +161,7 @@ async def _run_projector(settings: Settings, database: Database, stopping: async
     from projections.projector import Projector  # noqa: PLC0415 - only this part needs it
 
     projector = Projector(database, poll_interval_seconds=settings.worker_poll_interval_seconds)
+    collect_seldom()
     await _until_stopped(asyncio.to_thread(projector.run), stop=projector.stop, stopping=stopping)
 
 
