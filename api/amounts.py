@@ -11,7 +11,7 @@ import msgspec
 from litestar.params import KwargDefinition
 from msgspec import Raw
 
-from ledger.money import amount_from_json_number, amount_from_text, decimal_text
+from ledger.money import amount_from_json_number, amount_from_text, major_units
 
 Amount = Annotated[Raw, KwargDefinition(ge=0)]
 """An amount in a request, as the client wrote it: zero or more."""
@@ -33,4 +33,4 @@ def amount(raw: Raw) -> Decimal:
 
 def decimal(amount_minor: int, currency: str) -> Decimal:
     """Write minor units for an answer: 20400 US cents are 204.00."""
-    return Decimal(decimal_text(amount_minor, currency=currency))
+    return major_units(amount_minor, currency=currency)

@@ -2,7 +2,7 @@
 
 Inside the ledger an amount is a whole number of minor units (`amount_minor`), and the currency says how many decimals
 make one major unit. Decimals exist only at the edge, and both ways are exact: text goes in through `amount_from_text`
-or `amount_from_json_number` and `minor_units`, comes out through `decimal_text`, and no float is ever made on the way.
+or `amount_from_json_number` and `minor_units`, comes out through `major_units`, and no float is ever made on the way.
 
 The limits are business rules: a single amount is `AMOUNT_MINOR_MAX` at most, and what an account holds
 `BALANCE_MINOR_MAX`, so that every figure a client reads is exact in JavaScript too.
@@ -93,14 +93,14 @@ def minor_units(amount: Decimal, *, currency: str) -> int:
     return int(scaled)
 
 
+def major_units(amount_minor: int, *, currency: str) -> Decimal:
+    """Turn minor units into an amount with all the currency's decimals: 20400 US cents are 204.00."""
+    return _EXACT.scaleb(Decimal(amount_minor), -currency_decimals(currency))
+
+
 def decimal_text(amount_minor: int, *, currency: str) -> str:
     """Write minor units as a decimal with all the currency's decimals: 20400 US cents are `204.00`."""
-    decimals = currency_decimals(currency)
-    sign, digits = ("-" if amount_minor < 0 else ""), str(abs(amount_minor))
-    if decimals == 0:
-        return sign + digits
-    digits = digits.rjust(decimals + 1, "0")
-    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
+    return f"{major_units(amount_minor, currency=currency):f}"
 
 
 def fee_minor(amount_minor: int, *, rate_ppm: int) -> int:

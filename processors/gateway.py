@@ -2,10 +2,11 @@
 
 Two operations, `pay` and `inquire`, each one HTTP call. However a call ends, it ends as data (`processors.outcomes`)
 and within one deadline over the whole of it, from opening the connection to the last byte of the body, whatever drips;
-only cancellation passes through. No redirect is followed, no cookie kept, no proxy of the environment used, and of a
-body no more read than `answer_bytes_max`.
+only cancellation passes through. Of a body no more is read than `answer_bytes_max`.
 
-It is `httpx` over aiohttp's connections, and two things about them matter here. The transport names nearly every failed
+It is `httpx` over aiohttp's connections, without `httpx.AsyncClient` around them: that one is good for redirects,
+cookies, proxies of the environment and other things that must not happen here, and costs as much again as the call.
+Two things about the connections matter. The transport names nearly every failed
 connection `ConnectTimeout`, also one that was closed after the gateway had read the request, so httpx's exceptions do
 not tell whether something was sent: the exception below them does, and only the causes in `NEVER_SENT_ERRNOS` count.
 And aiohttp sends a `GET` again by itself when a kept connection turns out to be closed, but never a `POST`.
@@ -21,13 +22,13 @@ import hashlib
 import re
 import select
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Final, Literal, Self, cast
+from typing import Final, Self, cast
 
 import aiohttp
 import httpx
@@ -103,20 +104,16 @@ class Gateway:
         answer_bytes_max: int = ANSWER_BYTES_MAX,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        base, auth = _base_and_auth(base_url)
+        base, authorization = _base_and_authorization(base_url)
         self._base = base
         self._timeout_seconds = timeout_seconds
         self._answer_bytes_max = answer_bytes_max
         self._wall_clock = wall_clock
-        self._http = httpx.AsyncClient(
-            transport=_transport(connections_max),
-            auth=auth,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113  the deadline is one, in _hear, over the whole call
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "payment-ledger"},
-        )
+        self._pay_url = httpx.URL(f"{base}/pay")
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "payment-ledger"}
+        if authorization is not None:
+            self._headers["Authorization"] = authorization
+        self._transport = _transport(connections_max)
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,13 +125,11 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Close the kept connections. Calls under way are the caller's to cancel."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def pay(self, call: PayCall) -> GatewayAnswer:
         """Ask the gateway to move the money of a payment, once for each gateway key."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": call.gateway_key}
-        if call.traceparent is not None:
-            headers["traceparent"] = call.traceparent
+        headers = {**self._headers_of(call.gateway_key, call.traceparent), "Content-Type": "application/json"}
         body = _PayBody(
             payment_id=call.payment_id,
             user_id=call.user_id,
@@ -142,7 +137,9 @@ class Gateway:
             commission=Raw(decimal_text(call.fee_minor, currency=call.currency).encode()),
             type=call.kind,
         )
-        heard = await self._hear("POST", "/pay", headers=headers, body=msgspec.json.encode(body))
+        heard = await self._hear(
+            httpx.Request("POST", self._pay_url, headers=headers, content=msgspec.json.encode(body))
+        )
         return GatewayAnswer(
             outcome=outcome_of(heard, payment_id=call.payment_id),
             http_status=heard.http_status,
@@ -152,10 +149,8 @@ class Gateway:
 
     async def inquire(self, payment_id: int, gateway_key: str, *, traceparent: str | None = None) -> InquiryAnswer:
         """Ask the gateway what became of a payment under the key of one series."""
-        headers = {"Idempotency-Key": gateway_key}
-        if traceparent is not None:
-            headers["traceparent"] = traceparent
-        heard = await self._hear("GET", f"/payments/{payment_id}", headers=headers)
+        headers = self._headers_of(gateway_key, traceparent)
+        heard = await self._hear(httpx.Request("GET", f"{self._base}/payments/{payment_id}", headers=headers))
         return InquiryAnswer(
             outcome=inquiry_outcome_of(heard, payment_id=payment_id),
             http_status=heard.http_status,
@@ -163,9 +158,13 @@ class Gateway:
             elapsed_ms=heard.elapsed_ms,
         )
 
-    async def _hear(
-        self, method: Literal["GET", "POST"], path: str, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Heard:
+    def _headers_of(self, gateway_key: str, traceparent: str | None) -> dict[str, str]:
+        headers = {**self._headers, "Idempotency-Key": gateway_key}
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
+        return headers
+
+    async def _hear(self, request: httpx.Request) -> Heard:
         """Make one call and take down what came back, however it ended."""
         listening = _Listening(self._answer_bytes_max)
         lost: str | None = None
@@ -173,10 +172,7 @@ class Gateway:
         started = time.monotonic()
         deadline = asyncio.timeout(self._timeout_seconds)
         try:
-            async with (
-                deadline,
-                self._http.stream(method, self._base + path, headers=headers, content=body) as response,
-            ):
+            async with deadline, aclosing(await self._transport.handle_async_request(request)) as response:
                 await listening.listen(response)
         except Exception as error:  # noqa: BLE001  whatever a library raises for a bad answer, the call is over
             never_sent = surely_never_sent(error)
@@ -303,7 +299,8 @@ def _word_for(error: Exception) -> str:
             return "protocol_error"
 
 
-def _base_and_auth(base_url: str) -> tuple[str, tuple[str, str] | None]:
+def _base_and_authorization(base_url: str) -> tuple[str, str | None]:
+    """Take the user and password out of a URL, as what the `Authorization` header says instead."""
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
@@ -312,8 +309,8 @@ def _base_and_auth(base_url: str) -> tuple[str, tuple[str, str] | None]:
         raise ValueError("the gateway's URL must be like http://host:port/path")
     if url.query or url.fragment:
         raise ValueError("the gateway's URL must end before any ? or #, since paths are added to it")
-    auth = (url.username, url.password) if url.userinfo else None
-    return str(url.copy_with(userinfo=b"")).rstrip("/"), auth
+    basic = b64encode(f"{url.username}:{url.password}".encode()).decode()
+    return str(url.copy_with(userinfo=b"")).rstrip("/"), f"Basic {basic}" if url.userinfo else None
 
 
 def _transport(connections_max: int) -> AiohttpTransport:
