@@ -264,11 +264,7 @@ class Worker:
         """
         for _ in range(_STALE_TRIES_MAX):
             try:
-                async for attempt in stamina.retry_context(on=Unavailable, attempts=None, timeout=None, wait_max=1.0):
-                    with attempt:
-                        fail_point("worker.before_outcome")
-                        await self._writer.execute(report)
-                        fail_point("worker.after_outcome")
+                await self._bring(report)
             except StaleCommand as stale:
                 report = structs.replace(report, seen_version=stale.version)
             except Refusal as refusal:
@@ -276,6 +272,20 @@ class Worker:
                 return
             else:
                 return
+
+    async def _bring(self, report: GatewayReport) -> None:
+        """Hand a report to the writer, again and again while the writer cannot take it. Raises Refusal."""
+        try:
+            await self._write(report)
+        except Unavailable:  # only then, because preparing to try again costs more than a report
+            async for attempt in stamina.retry_context(on=Unavailable, attempts=None, timeout=None, wait_max=1.0):
+                with attempt:
+                    await self._write(report)
+
+    async def _write(self, report: GatewayReport) -> None:
+        fail_point("worker.before_outcome")
+        await self._writer.execute(report)
+        fail_point("worker.after_outcome")
 
     async def _drain(self) -> None:
         """Let the calls under way end; what takes too long is found by its lease."""
