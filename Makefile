@@ -4,10 +4,10 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench chaos lock
+.PHONY: help setup run test check bench bench-large chaos lock
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf 'make %-7s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf 'make %-11s %s\n' "$$name" "$$what"; done
 	@printf '\nARGS= is passed on: make test ARGS="-k fee"\n'
 
 setup: ## Make .venv and install the locked dependencies, if that is still to be done
@@ -25,8 +25,11 @@ check: setup ## Lint, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: setup ## Measure how fast it is here
+bench: setup ## Measure how fast it is here, beside pgbench on the same Postgres (ARGS="--scenario 2 --quick")
 	@exec $(PY) -m api.cli bench $(ARGS)
+
+bench-large: setup ## The same on a store of ten million events, and over a million payments: an hour
+	@exec $(PY) -m api.cli bench --large $(ARGS)
 
 chaos: setup ## Torment the service for ten minutes, and hold its books against everything (ARGS="--minutes 1 --seed 7")
 	@exec $(PY) -m tests.chaos.campaign $(ARGS)

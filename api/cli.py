@@ -20,6 +20,7 @@ import click
 from api.audit_cli import audit
 from api.command_line import (
     UNWELL,
+    WRONG,
     Commands,
     as_json_option,
     fail,
@@ -31,7 +32,7 @@ from api.command_line import (
 )
 from api.embedded_postgres import EmbeddedPostgres
 from ledger.database import Database
-from ledger.settings import SEED_MAX, Settings
+from ledger.settings import CHECKOUT, SEED_MAX, Settings
 from ledger.version import VERSION
 
 _ORPHAN_SECONDS_MAX: Final = 8.0
@@ -277,6 +278,17 @@ def rebuild(*, check_only: bool, as_json: bool) -> None:
 
 
 main.add_command(audit)
+
+
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def bench(words: tuple[str, ...]) -> None:
+    """Measure how fast the ledger is on this machine; --help lists the options. Needs a checkout."""
+    if not (CHECKOUT / "tests" / "benchmarks" / "__main__.py").exists():
+        fail("The benchmark comes with the source and not with the installed package: run `make bench` there.", WRONG)
+    # What is measured is this checkout, wherever the command was given; files are named from there.
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "tests.benchmarks", *words], environment)  # noqa: S606
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,168 @@
+"""Measures how fast the ledger is here: `payment-ledger bench`, `make bench`.
+
+Scenarios run on a Postgres of the benchmark's own, with the references before, between and after them. The exit code is
+0 only when every target was met, the books of every scenario verified, everything was durable, and no load generator
+was the bottleneck.
+"""
+
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+
+from tests.benchmarks import accepting, reading, settling, writing
+from tests.benchmarks.books import BooksWrong
+from tests.benchmarks.durability import NotDurable
+from tests.benchmarks.generator import GeneratorTooSlow
+from tests.benchmarks.measures import Measured
+from tests.benchmarks.parts import PartFailed
+from tests.benchmarks.references import Reference, References, references_on
+from tests.benchmarks.report import Report, machine, print_report
+from tests.benchmarks.running import Bench, Scenario, Sizes
+from tests.benchmarks.server import Server, serving_postgres
+from tests.benchmarks.targets import TARGETS, judge
+
+SCENARIOS: Final = {
+    scenario.number: scenario
+    for scenario in (
+        Scenario(number=1, title="the writer in process", measure=writing.measure),
+        Scenario(number=2, title="POST deposit", measure=accepting.measure_deposits),
+        Scenario(number=3, title="POST batch", measure=accepting.measure_batches),
+        Scenario(number=4, title="accepted to settled to visible", measure=settling.measure),
+        Scenario(number=6, title="the same on one account", measure=settling.measure_one_account, needs=(4,)),
+        Scenario(number=13, title="reads", measure=reading.measure),
+    )
+}
+LARGE: Final = (10, 11)
+REFERENCE_SECONDS: Final = 8
+
+
+class _Runner:
+    """A run of some scenarios, and what has come of it so far."""
+
+    def __init__(self, bench: Bench, references: References, console: Console) -> None:
+        self.references: list[Reference] = []
+        self.around: dict[str, dict[str, float]] = {}
+        self.measured: list[Measured] = []
+        self.failures: list[str] = []
+        self._bench = bench
+        self._source = references
+        self._console = console
+
+    def run(self, scenarios: Iterable[Scenario]) -> None:
+        """Measure the references, and after each scenario again."""
+        self._refer()
+        for scenario in scenarios:
+            self._console.print(f"{scenario.number}: {scenario.title}", style="bold")
+            found: Sequence[Measured] = []
+            try:
+                found = scenario.measure(self._bench)
+            except (BooksWrong, NotDurable, GeneratorTooSlow, PartFailed) as failure:
+                self.failures.append(f"{scenario.number} ({scenario.title}): {failure}")
+                self._console.print(self.failures[-1], style="red", markup=False)
+            self._refer()
+            self.measured += found
+            self.around |= {each.name: self._mean() for each in found}
+
+    def _refer(self) -> None:
+        found = self._source.measure()
+        self.references.append(found)
+        self._console.print(
+            f"T {found.transactions:,.0f} transactions/s, L {found.latency_ms:.2f} ms, S {found.saves:,.0f} saves/s",
+            style="dim",
+        )
+
+    def _mean(self) -> dict[str, float]:
+        """The references before and after the last scenario, in the mean."""
+        near = self.references[-2:]
+        return {
+            "T": sum(each.transactions for each in near) / len(near),
+            "L": sum(each.latency_ms for each in near) / len(near),
+            "S": sum(each.saves for each in near) / len(near),
+        }
+
+
+def chosen(numbers: Sequence[int], *, large: bool) -> list[Scenario]:
+    """Give the scenarios that were asked for, or all that belong to a run, with those that they need before them."""
+    wanted = list(numbers) or [number for number in SCENARIOS if (number in LARGE) == large]
+    with_needed = [*dict.fromkeys(other for number in wanted for other in (*SCENARIOS[number].needs, number))]
+    return [SCENARIOS[number] for number in with_needed]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--scenario",
+    "numbers",
+    type=click.Choice([str(number) for number in SCENARIOS]),
+    multiple=True,
+    help="Only this one, and what it needs; may be given several times.",
+)
+@click.option("--large", is_flag=True, help="The scenarios on a large store and of a million payments instead.")
+@click.option(
+    "--repeat", type=click.IntRange(1, 20), default=3, show_default=True, help="How often what is short is measured."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything into a file."
+)
+@click.option("--quick", is_flag=True, help="Half the time, for trying things out; the figures are rougher.")
+@click.option("--events", type=click.IntRange(10_000), help="How many events the stores of 8 and 9, or of 10, have.")
+@click.option("--payments", type=click.IntRange(1_000), help="How many payments 11 makes.")
+def main(
+    numbers: Sequence[str],
+    repeat: int,
+    json_file: Path | None,
+    events: int | None,
+    payments: int | None,
+    *,
+    large: bool,
+    quick: bool,
+) -> None:
+    """Measure how fast the ledger is here, beside pgbench and the stock recorder on the same Postgres."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(stderr=True)
+    usual = Sizes()
+    sizes = Sizes(
+        rebuilt_events=events or usual.rebuilt_events,
+        large_events=events or usual.large_events,
+        large_payments=payments or usual.large_payments,
+    )
+    scenarios = chosen([int(number) for number in numbers], large=large)
+    try:
+        with serving_postgres() as server:
+            report = _report(server, scenarios, console, repeat=repeat, quick=quick, sizes=sizes)
+    except NotDurable as failure:
+        click.echo(f"Nothing was measured: {failure}", err=True)
+        sys.exit(1)
+    print_report(report, Console(width=170 if not sys.stdout.isatty() else None))
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    sys.exit(0 if report.ok else 1)
+
+
+def _report(
+    server: Server, scenarios: Sequence[Scenario], console: Console, *, repeat: int, quick: bool, sizes: Sizes
+) -> Report:
+    bench = Bench(server, repeats=repeat, quick=quick, sizes=sizes, tell=lambda line: console.print(line, style="dim"))
+    seconds = round(bench.seconds(REFERENCE_SECONDS))
+    with references_on(server, seconds=seconds) as references:
+        runner = _Runner(bench, references, console)
+        runner.run(scenarios)
+    numbers = {scenario.number for scenario in scenarios}
+    targets = [target for target in TARGETS if target.scenario in numbers]
+    measured = {found.name: found for found in runner.measured}
+    return Report(
+        machine=machine(),
+        references=runner.references,
+        measured=runner.measured,
+        verdicts=judge(targets, measured, runner.around),
+        failures=runner.failures,
+    )
+
+
+if __name__ == "__main__":
+    main()

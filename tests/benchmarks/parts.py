@@ -1,0 +1,163 @@
+"""The parts of the service as processes, started by the real commands with their default settings.
+
+They get a database, a gateway and a free port, and nothing else: an empty `.env` where they are started keeps them from
+reading anybody's own. Each has a session of its own, so that a Ctrl-C is for the benchmark, which then ends them.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from ledger.settings import CHECKOUT
+from tests.services import free_port, is_ready
+
+START_SECONDS_MAX: Final = 90.0
+STOP_SECONDS_MAX: Final = 30.0
+READY: Final = b"The payment ledger is ready."
+
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+
+
+class PartFailed(Exception):
+    """A process of the benchmark did not start, or ended by itself; the text is the end of its log."""
+
+
+class Service:
+    """A running service, or its API alone: where it answers, and the numbers of its processes by their names."""
+
+    def __init__(self, port: int, processes: dict[str, int], *, start_seconds: float) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.processes = processes
+        self.start_seconds = start_seconds
+
+    def ensure_whole(self) -> None:
+        """Make sure that no part has died, for one that is started again counts from 0. Raises PartFailed."""
+        for name, number in self.processes.items():
+            if not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
+                raise PartFailed(f"the {name} has ended by itself")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Give what a process of ours finds in its environment: these settings, and no others."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return kept | {"PYTHONPATH": str(CHECKOUT)} | settings
+
+
+def command_line(*words: str) -> list[str]:
+    """Give the command line of `payment-ledger`, as `serve` itself starts its parts."""
+    return [sys.executable, "-P", "-m", "api.cli", *words]
+
+
+def run_command(directory: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `payment-ledger` on a database to its end."""
+    _keep_settings_out(directory)
+    return subprocess.run(
+        command_line(*words),
+        cwd=directory,
+        env=environment(DATABASE_URL=url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(directory: Path, url: str, *, gateway_url: str) -> Iterator[Service]:
+    """Run `payment-ledger serve`: API, worker and projector."""
+    port = free_port()
+    settings = environment(DATABASE_URL=url, PAYMENT_GATEWAY_URL=gateway_url, PORT=str(port))
+    began = time.monotonic()
+    with started(directory, "serve", command_line("serve"), settings) as process:
+        wait_for(process, directory / "serve.log", lambda log: READY in log)
+        took = time.monotonic() - began
+        yield Service(port, {"serve": process.pid} | _children(process.pid), start_seconds=took)
+
+
+@contextmanager
+def serving_api(directory: Path, url: str) -> Iterator[Service]:
+    """Run the API alone, as `serve` would start it, on a database that is migrated."""
+    port = free_port()
+    settings = environment(DATABASE_URL=url, PORT=str(port), AUTO_CREATE_TABLES="false")
+    began = time.monotonic()
+    with started(directory, "api", command_line("api", "--until-eof"), settings) as process:
+        wait_for(process, directory / "api.log", lambda _: is_ready(f"http://127.0.0.1:{port}"))
+        yield Service(port, {"api": process.pid}, start_seconds=time.monotonic() - began)
+
+
+@contextmanager
+def started(
+    directory: Path, name: str, command: Sequence[str], settings: dict[str, str]
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a process for the length of a block; its output goes to `<name>.log`."""
+    _keep_settings_out(directory)
+    with (directory / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=settings,
+            stdin=subprocess.PIPE,  # a part that reads its end knows that we have gone
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: "subprocess.Popen[Any]") -> None:
+    """Ask a process to stop, and end it with all that it has started when that takes too long."""
+    family = _family(process.pid)
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    for member in family:
+        with suppress(psutil.Error):
+            member.kill()
+
+
+def _keep_settings_out(directory: Path) -> None:
+    (directory / ".env").touch()
+
+
+def wait_for(process: "subprocess.Popen[bytes]", log: Path, is_up: Callable[[bytes], bool]) -> None:
+    """Wait until a process is up, which its log may tell. Raises PartFailed when it ends or takes too long."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not is_up(log.read_bytes()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise PartFailed(log.read_text("utf-8", errors="replace")[-3000:])
+        time.sleep(0.02)
+
+
+def _children(number: int) -> dict[str, int]:
+    """The parts that `serve` has started, by their names."""
+    found = {}
+    for child in psutil.Process(number).children():
+        words = child.cmdline()
+        if "api.cli" in words:
+            found[words[words.index("api.cli") + 1]] = child.pid
+    return found
+
+
+def _family(number: int) -> "list[psutil.Process]":
+    with suppress(psutil.Error):
+        children: list[psutil.Process] = psutil.Process(number).children(recursive=True)
+        return children
+    return []

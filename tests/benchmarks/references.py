@@ -1,0 +1,101 @@
+"""What everything is a ratio of: pgbench and the library's stock recorder, on the same Postgres in the same run.
+
+**T** is the transactions a second of pgbench's TPC-B-like script (prepared, 16 clients, 2 threads, scale 20), **L**
+its mean latency in milliseconds, and **S** how many aggregates a second the library's own recorder saves from 8
+threads. Each follows a checkpoint and a warm-up that is thrown away.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from msgspec import Struct
+
+from api.embedded_postgres import program
+from ledger.sql import load_statements
+from tests.benchmarks.parts import PartFailed, environment
+from tests.benchmarks.server import Server
+
+SQL: Final = load_statements("tests.benchmarks", "references.sql")
+
+SCALE: Final = 20
+CLIENTS: Final = 16
+THREADS: Final = 2
+WARM_UP_SECONDS: Final = 2
+
+
+class Reference(Struct, frozen=True, kw_only=True):
+    """One measurement of the references."""
+
+    transactions: float
+    latency_ms: float
+    saves: float
+
+
+class References:
+    """Measures the references, in a database of their own."""
+
+    def __init__(self, server: Server, url: str, *, seconds: int) -> None:
+        self._server = server
+        self._url = url
+        self._seconds = seconds
+        _pgbench(url, "-i", "-q", "-s", str(SCALE))
+        with closing(psycopg.connect(url, autocommit=True)) as connection:
+            connection.execute(SQL["make_schema"])
+
+    def measure(self) -> Reference:
+        """Measure all three once."""
+        self._server.checkpoint()
+        self._tpcb(WARM_UP_SECONDS)
+        found = self._tpcb(self._seconds)
+        self._server.checkpoint()
+        return Reference(
+            transactions=_number(r"^tps = ([0-9.]+)", found),
+            latency_ms=_number(r"^latency average = ([0-9.]+) ms", found),
+            saves=self._stock_saves(),
+        )
+
+    def _tpcb(self, seconds: int) -> str:
+        words = ("-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS), "-T", str(seconds))
+        return _pgbench(self._url, *words)
+
+    def _stock_saves(self) -> float:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "tests.benchmarks.stock_recorder", self._url, str(max(2, self._seconds // 2))],
+            env=environment(),
+            cwd=self._server.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise PartFailed(done.stderr[-2000:])
+        return float(done.stdout)
+
+
+@contextmanager
+def references_on(server: Server, *, seconds: int) -> Iterator[References]:
+    """Make what the references need, for the length of a block."""
+    with server.database("references") as url:
+        yield References(server, url, seconds=seconds)
+
+
+def _pgbench(url: str, *words: str) -> str:
+    done = subprocess.run(
+        [str(Path(program("pgbench"))), *words, url], env=environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise PartFailed(f"pgbench ended with {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise PartFailed(f"pgbench did not say what it found: {text[-2000:]}")
+    return float(found[1])

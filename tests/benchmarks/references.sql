@@ -1,0 +1,3 @@
+-- name: make_schema
+-- The stock recorder makes its tables in it, and does not make it.
+CREATE SCHEMA stock

@@ -1,0 +1,108 @@
+"""What a run of the benchmark found, as tables for people and as JSON with every single run."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.measures import Measured
+from tests.benchmarks.references import Reference
+from tests.benchmarks.targets import Verdict
+
+_MIB = 1024 * 1024
+_PLAIN_MAX = 100
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything: the machine, the references as they were measured, all runs, the verdicts, and what failed."""
+
+    machine: dict[str, Any]
+    references: list[Reference]
+    measured: list[Measured]
+    verdicts: list[Verdict]
+    failures: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed and every target was met."""
+        return not self.failures and all(verdict.met for verdict in self.verdicts)
+
+
+def machine() -> dict[str, Any]:
+    """Say where this was measured, as far as figures hang on it."""
+    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the verdicts, what it took, and the references."""
+    measured = {found.name: found for found in report.measured}
+    console.print(_verdicts(report.verdicts, measured))
+    console.print(_spent(report.measured))
+    console.print(_references(report.references))
+    for failure in report.failures:
+        console.print(failure, style="bold red", markup=False)
+
+
+def _verdicts(verdicts: Sequence[Verdict], measured: Mapping[str, Measured]) -> Table:
+    table = Table(title="How fast it is here")
+    table.add_column("")
+    table.add_column("scenario")
+    for name in ("median", "spread", "p50 ms", "p99 ms", "ratio", "target"):
+        table.add_column(name, justify="right")
+    table.add_column("met")
+    for verdict in verdicts:
+        target, found = verdict.target, measured.get(verdict.target.measure)
+        what = target.measure if target.of == "value" else f"{target.measure}, {target.of}"
+        figures = ("", "", "", "") if found is None else _figures(found)
+        ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f} {target.against}"
+        met = "yes" if verdict.met else "NO" if verdict.ratio is not None else "not measured"
+        style = "green" if verdict.met else "red"
+        table.add_row(str(target.scenario), what, *figures, ratio, target.words, met, style=style)
+    return table
+
+
+def _figures(found: Measured) -> tuple[str, str, str, str]:
+    median = f"{found.value:,.0f}" if found.value >= _PLAIN_MAX else f"{found.value:.3g}"
+    return median, f"{found.spread:.0%}", _milliseconds(found.latency_ms("p50")), _milliseconds(found.latency_ms("p99"))
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _spent(measured: Sequence[Measured]) -> Table:
+    table = Table(title="What it took")
+    table.add_column("scenario")
+    table.add_column("CPU seconds a thousand")
+    table.add_column("peak MiB")
+    table.add_column("WAL B", justify="right")
+    table.add_column("disk B", justify="right")
+    table.add_column("load's share of a core", justify="right")
+    for found in measured:
+        last = found.runs[-1]
+        if last.spent is None or not last.count:
+            continue
+        spent = last.spent
+        cpu = {name: 1000 * seconds / last.count for name, seconds in spent.cpu_seconds.items()}
+        wal, disk = (f"{size / last.count:,.0f}" for size in (spent.wal_bytes, spent.disk_bytes))
+        table.add_row(
+            found.name,
+            ", ".join(f"{name} {seconds:.3f}" for name, seconds in cpu.items()),
+            ", ".join(f"{name} {size:.0f}" for name, size in spent.memory_mib.items()),
+            *((wal, disk) if found.makes_payments else ("", "")),
+            "" if last.load is None else f"{last.load.core_share:.0%} ({last.load.program})",
+        )
+    return table
+
+
+def _references(references: Sequence[Reference]) -> Table:
+    table = Table(title="References, in the order in which they were measured")
+    for name in ("T, pgbench transactions/s", "L, its mean latency in ms", "S, stock recorder's saves/s"):
+        table.add_column(name, justify="right")
+    for reference in references:
+        table.add_row(f"{reference.transactions:,.0f}", f"{reference.latency_ms:.2f}", f"{reference.saves:,.0f}")
+    return table

@@ -1,0 +1,74 @@
+"""The run's own Postgres: the embedded one with the settings of `make run`, in a new directory on a disk."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from api.embedded_postgres import EmbeddedPostgres
+from ledger.settings import CHECKOUT
+from ledger.sql import load_statements
+from tests.benchmarks.durability import NotDurable, ensure_on_disk
+
+SQL: Final = load_statements("tests.benchmarks", "server.sql")
+
+
+class Server:
+    """A Postgres that runs, and the directory that it is in, which is also where everything else of the run goes."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.url = url
+
+    @property
+    def postmaster(self) -> int:
+        """The number of its first process."""
+        return int((self.directory / "var/postgres/cluster/postmaster.pid").read_text("utf-8").split("\n")[0])
+
+    def checkpoint(self) -> None:
+        """Write everything out, so that each measurement begins from the same state."""
+        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
+            connection.execute(SQL["checkpoint"])
+
+    @contextmanager
+    def database(self, name: str) -> Iterator[str]:
+        """Make an empty database and drop it afterwards; its URL."""
+        name = f"{name}_{secrets.token_hex(4)}"
+        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
+            connection.execute(sql.SQL(SQL["create_database"]).format(sql.Identifier(name)))
+        try:
+            yield urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+        finally:
+            with closing(psycopg.connect(self.url, autocommit=True)) as connection:
+                connection.execute(sql.SQL(SQL["drop_database"]).format(sql.Identifier(name)))
+
+
+@contextmanager
+def serving_postgres() -> Iterator[Server]:
+    """Run a Postgres for the length of a block, and leave nothing of it. Raises NotDurable."""
+    directory = Path(tempfile.mkdtemp(prefix="payment-ledger-bench-", dir=_place_on_disk()))
+    try:
+        ensure_on_disk(directory)
+        with EmbeddedPostgres(directory / "var", create=True) as url:
+            yield Server(directory, url)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _place_on_disk() -> Path:
+    """Choose the first of the usual places that is on a disk; the checkout's data directory is the last of them."""
+    for place in (Path(tempfile.gettempdir()), Path("/var/tmp")):  # noqa: S108 - mkdtemp makes a private directory in it
+        with suppress(NotDurable):
+            ensure_on_disk(place)
+            if place.is_dir():
+                return place
+    own = CHECKOUT / "var"
+    own.mkdir(exist_ok=True)
+    return own

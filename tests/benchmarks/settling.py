@@ -1,0 +1,91 @@
+"""Scenarios 4 and 6: accepted, settled by an instant gateway, and visible to readers, for a minute on end.
+
+The load keeps a bounded number of payments on their way: it sends the next ones when the service's own metrics say that
+others have ended. What counts are the payments that `payment_status` shows as succeeded at the end of the measured time
+and did not at its beginning; so accepting faster than settling gains nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import psycopg
+
+from tests.benchmarks.books import count_visible_successes, ensure_effects, ensure_payments, wait_until_settled
+from tests.benchmarks.load import Plan
+from tests.benchmarks.measures import Measured, Run
+from tests.benchmarks.parts import PartFailed, serving
+from tests.benchmarks.running import ACCOUNTS, CONNECTIONS, Bench, connected, new_run, processes_of, with_load
+from tests.benchmarks.traffic import Traffic
+from tests.benchmarks.watch import Watch
+
+BACKLOG: Final = 2_000
+WARM_UP_SECONDS: Final = 8.0
+SECONDS: Final = 60.0
+SECONDS_QUICK: Final = 30.0
+
+SETTLED: Final = "settled"
+SETTLED_ON_ONE: Final = "settled, one account"
+
+
+def measure(bench: Bench) -> Sequence[Measured]:
+    """Scenario 4."""
+    return [bench.repeat(SETTLED, lambda: settle(bench, accounts=ACCOUNTS), repeats=1, makes_payments=True)]
+
+
+def measure_one_account(bench: Bench) -> Sequence[Measured]:
+    """Scenario 6: the same with every payment on one account."""
+    return [bench.repeat(SETTLED_ON_ONE, lambda: settle(bench, accounts=1), repeats=1, makes_payments=True)]
+
+
+class Window:
+    """The measured time: what it took, and how many payments became visible as succeeded in it."""
+
+    def __init__(self, watch: Watch, connection: psycopg.Connection[Any]) -> None:
+        self.watch = watch
+        self.succeeded = 0
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        self.succeeded = -count_visible_successes(self._connection)
+        self.watch.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.watch.__exit__(*error)
+        self.succeeded += count_visible_successes(self._connection)
+
+
+def settle(bench: Bench, *, accounts: int) -> Run:
+    """Run the whole service on a new ledger and measure how many payments come through."""
+    with (
+        bench.ledger(accounts=accounts) as url,
+        bench.gateway() as (gateway_url, gateway),
+        serving(bench.directory, url, gateway_url=gateway_url) as service,
+        connected(url) as connection,
+    ):
+        window = Window(bench.watch(processes_of(service, gateway), url), connection)
+        plan = Plan(
+            port=service.port,
+            traffic=Traffic(kind="payments", run=new_run(), accounts=accounts),
+            connections=CONNECTIONS,
+            seconds=bench.seconds(SECONDS, quick=SECONDS_QUICK),
+            warm_up_seconds=WARM_UP_SECONDS,
+            backlog_max=BACKLOG,
+        )
+        load = bench.load(plan, window)
+        service.ensure_whole()
+        wait_until_settled(connection)
+        if load.failures:
+            raise PartFailed(f"{load.failures} requests were answered badly")
+        ensure_payments(connection, accepted=load.payments)
+        ensure_effects(connection, gateway_url)
+        spent = window.watch.spent
+        assert spent is not None
+        return Run(
+            value=window.succeeded / spent.seconds,
+            count=window.succeeded,
+            latency_ms_p50=load.latency_ms_p50,
+            latency_ms_p99=load.latency_ms_p99,
+            spent=with_load(spent, load),
+            load=load,
+        )

@@ -1,0 +1,233 @@
+"""Fills an empty ledger with settled payments, fast: by the ledger's own decisions, stored by COPY.
+
+Each payment is requested in one batch and settled in the next, as the writer would have done it with `BATCH` commands a
+transaction: the same `decide`, the same books, the same snapshots and keys, and a queue that is empty at the end. Only
+the way into the tables differs, and the clock: the log's times are spread evenly over the days before now.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import psycopg
+from msgspec import Struct
+
+from ledger.books import BatchBooks, Books
+from ledger.commands import (
+    AnyCommand,
+    OpenAccount,
+    PaymentAcceptance,
+    RecordGatewayOutcome,
+    RequestDeposit,
+    RequestWithdrawal,
+    Succeed,
+)
+from ledger.database import Database
+from ledger.decisions import KeyTaken, decide
+from ledger.identifiers import gateway_key
+from ledger.log import SQL as LOG
+from ledger.log import Head, Row
+from ledger.seal import seal_rows
+from ledger.sql import load_statements
+from tests.benchmarks.running import OPENING
+
+SQL: Final = load_statements("tests.benchmarks", "store_loader.sql")
+
+BATCH: Final = 500
+COPIED_AT_ONCE: Final = 50_000
+"""So many events go into one transaction."""
+
+DAYS: Final = 30
+PAYMENTS_REMEMBERED: Final = 10_000
+"""A payment is settled in the batch after the one that requested it, and then only its events are of use."""
+
+_FEE_RATE_PPM: Final = 20_000
+_EVENTS_A_PAYMENT: Final = 4.5
+_EVENTS_OF_ITS_ACCOUNT: Final = 1.5
+
+Progress = Callable[[int, int], None]
+"""Called with the events that are there and those that there will be."""
+
+
+class Store(Struct, frozen=True, kw_only=True):
+    """A store to be made: about so many events and exactly so many accounts, one of them with `long_account` events."""
+
+    events: int
+    accounts: int
+    long_account: int = 0
+
+    @property
+    def long_share(self) -> float:
+        """The share of payments that are on the first account."""
+        share = self.long_account / _EVENTS_OF_ITS_ACCOUNT / (self.events / _EVENTS_A_PAYMENT)
+        return max(share, 0.0)
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """What was made: how many events and payments, how fast, and some of the payments' ids."""
+
+    events: int
+    payments: int
+    events_a_second: float
+    payment_ids: list[int]
+
+
+def load_store(database: Database, store: Store, *, progress: Progress = lambda _done, _all: None) -> Loaded:
+    """Fill an empty, migrated ledger."""
+    with closing(database.connect(application="payment-ledger bench", owner=True)) as connection:
+        began = time.monotonic()
+        loading = _Loading(connection, store)
+        loading.run(progress)
+        seconds = time.monotonic() - began
+        connection.execute(SQL["analyze"])
+    dice = random.Random(0)
+    return Loaded(
+        events=loading.head.position,
+        payments=loading.head.next_payment_sequence,
+        events_a_second=loading.head.position / seconds,
+        payment_ids=dice.sample(loading.payment_ids, min(len(loading.payment_ids), 10_000)),
+    )
+
+
+class _Loading:
+    """A load under way."""
+
+    def __init__(self, connection: psycopg.Connection[Any], store: Store) -> None:
+        self._connection = connection
+        self._store = store
+        self._dice = random.Random(store.events)
+        self._books = Books(capacity=max(store.accounts, PAYMENTS_REMEMBERED) + 1)
+        row = connection.execute(LOG["read_head"], binary=True).fetchone()
+        assert row is not None
+        self.head = Head(*row)
+        assert self.head.position == 0, "only an empty ledger can be filled"
+        self._numbers = itertools.count()
+        self._clock = datetime.now(UTC) - timedelta(days=DAYS)
+        self._step = timedelta(days=DAYS) / max(1, store.events / (_EVENTS_A_PAYMENT / 2 * BATCH))
+        self._rows: list[Row] = []
+        self._keys: list[KeyTaken] = []
+        self._snapshots: list[Row] = []
+        self._start = self.head
+        self.payment_ids: list[int] = []
+
+    def run(self, progress: Progress) -> None:
+        for size in _slices(self._store.accounts):
+            self._write([_opening() for _ in range(size)])
+        requested: list[PaymentAcceptance] = []
+        while self.head.position < self._store.events:
+            answers = self._write([self._request() for _ in range(BATCH)])
+            self._write([self._settle(acceptance) for acceptance in requested])
+            requested = answers
+            self.payment_ids += [answer.payment_id for answer in answers[:: max(1, self._store.events // 1_000_000)]]
+            if len(self._rows) >= COPIED_AT_ONCE:
+                self._copy()
+                progress(self.head.position, self._store.events)
+        self._write([self._settle(acceptance) for acceptance in requested])
+        self._copy()
+
+    def _write(self, commands: Sequence[AnyCommand]) -> list[Any]:
+        """Do what the writer does with a batch, but for storing it."""
+        self._clock = min(self._clock + self._step, datetime.now(UTC))
+        batch = BatchBooks(self._books, self.head, at=max(self._clock, self.head.at), keys={})
+        answers = []
+        for command in commands:
+            decision = decide(command, batch)
+            batch.apply(command, decision)
+            answers.append(decision.answer)
+        self._rows += batch.rows
+        self._keys += batch.keys_taken
+        self._snapshots += batch.snapshots
+        position = self.head.position + len(batch.rows)
+        self.head = Head(position, b"", batch.at, batch.next_account_id, batch.next_payment_sequence)
+        self._books.keep(batch, self.head)
+        return answers
+
+    def _request(self) -> AnyCommand:
+        number = next(self._numbers)
+        is_long = self._dice.random() < self._store.long_share
+        wish = RequestDeposit if number % 2 == 0 else RequestWithdrawal
+        return wish(
+            command_id=f"{number:032x}",
+            account_id=1 if is_long else self._dice.randint(1, self._store.accounts),
+            amount=Decimal(self._dice.randint(100, 999)).scaleb(-2),
+            fee_rate_ppm=_FEE_RATE_PPM,
+            idempotency_key=f"loaded-{number}",
+        )
+
+    def _settle(self, acceptance: PaymentAcceptance) -> AnyCommand:
+        return RecordGatewayOutcome(
+            command_id=f"{acceptance.payment_id:032x}",
+            payment_id=acceptance.payment_id,
+            account_id=acceptance.account_id,
+            seen_version=1,
+            series=1,
+            gateway_key=gateway_key(acceptance.payment_id, 1),
+            attempt=1,
+            outcome="approved",
+            http_status=200,
+            answer_digest=f"{acceptance.payment_id:064x}",
+            elapsed_ms=3,
+            then=Succeed(),
+        )
+
+    def _copy(self) -> None:
+        """Store what has come together, in one transaction."""
+        first = self._start.position
+        digests = seal_rows(self._start.digest, first, self._rows)
+        sealed = [
+            (*row, position, digest)
+            for row, position, digest in zip(self._rows, itertools.count(first + 1), digests, strict=False)
+        ]
+        self.head = Head(
+            self.head.position, digests[-1], self.head.at, self.head.next_account_id, self.head.next_payment_sequence
+        )
+        with self._connection.transaction():
+            self._copy_rows("events", ("text", "int8", "text", "bytea", "int8", "bytea"), sealed)
+            self._copy_rows("keys", ("text", "text", "text", "int8", "int2", "text"), map(_key_row, self._keys))
+            self._copy_rows("snapshots", ("text", "int8", "text", "bytea"), self._snapshots)
+            self._connection.execute(
+                LOG["move_head"],
+                {
+                    "position": self.head.position,
+                    "digest": self.head.digest,
+                    "at": self.head.at,
+                    "next_account_id": self.head.next_account_id,
+                    "next_payment_sequence": self.head.next_payment_sequence,
+                    "from_position": first,
+                },
+            )
+        self._start = self.head
+        self._rows, self._keys, self._snapshots = [], [], []
+
+    def _copy_rows(self, table: str, types: Sequence[str], rows: Any) -> None:
+        with self._connection.cursor() as cursor, cursor.copy(SQL[f"copy_{table}"]) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+
+
+def _slices(count: int) -> Iterator[int]:
+    while count > 0:
+        yield min(BATCH, count)
+        count -= BATCH
+
+
+def _opening() -> OpenAccount:
+    return OpenAccount(command_id="open", opening=OPENING, currency="USD", caller="bench")
+
+
+def _key_row(key: KeyTaken) -> tuple[Any, ...]:
+    idempotency = key.idempotency
+    return (
+        idempotency.scope,
+        idempotency.key,
+        key.subject_kind,
+        key.subject_id,
+        idempotency.fingerprint_version,
+        idempotency.fingerprint,
+    )

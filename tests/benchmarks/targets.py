@@ -1,0 +1,105 @@
+"""What is to be reached, in one place: each row of the issue's table as data, and how a measurement is held to it.
+
+A target is a ratio: of a measured value to a reference of the same run (T, S, L), to another measurement of the same
+run, or to nothing, where the value itself is limited.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from tests.benchmarks.measures import Measured
+
+Of = Literal["value", "p50", "p99"]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """One limit: which measurement, what of it, held against what, and where the limit lies."""
+
+    scenario: int
+    measure: str
+    of: Of = "value"
+    against: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The limit as a reader knows it from the issue."""
+        sign, limit = (">=", self.at_least) if self.at_least is not None else ("<=", self.at_most)
+        return f"{sign} {limit:g} {self.against}".rstrip()
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """A target, the ratio that was reached, and whether that is enough. Without a ratio it was not measured."""
+
+    target: Target
+    ratio: float | None
+    met: bool
+
+
+def _latencies(scenario: int, measure: str, p99: float) -> Target:
+    return Target(scenario=scenario, measure=measure, of="p99", against="L", at_most=p99)
+
+
+TARGETS: Final[Sequence[Target]] = (
+    Target(scenario=1, measure="one writer", against="T", at_least=3.0),
+    Target(scenario=1, measure="one writer", against="S", at_least=12.0),
+    Target(scenario=1, measure="two writers", against="one writer", at_least=0.9),
+    Target(scenario=2, measure="POST deposit", against="T", at_least=1.1),
+    _latencies(2, "POST deposit", 15),
+    Target(scenario=3, measure="POST batch", against="T", at_least=2.0),
+    Target(scenario=4, measure="settled", against="T", at_least=0.25),
+    Target(scenario=5, measure="accepted", of="p50", against="L", at_most=2),
+    _latencies(5, "accepted", 8),
+    Target(scenario=5, measure="success readable", of="p50", against="L", at_most=15),
+    _latencies(5, "success readable", 50),
+    Target(scenario=6, measure="settled, one account", against="settled", at_least=0.8),
+    Target(scenario=7, measure="settled, bad gateway", against="allowed by the attempts", at_least=0.8),
+    Target(scenario=7, measure="longest pause between successes", at_most=0.5),
+    Target(scenario=8, measure="rebuild", against="T", at_least=8),
+    Target(scenario=9, measure="verify seals", against="T", at_least=25),
+    Target(scenario=12, measure="idle", at_most=0.02),
+    Target(scenario=13, measure="GET payment", against="T", at_least=2.0),
+    _latencies(13, "GET payment", 15),
+    Target(scenario=13, measure="GET user", against="T", at_least=2.0),
+    _latencies(13, "GET user", 15),
+    Target(scenario=13, measure="GET page of 50", against="T", at_least=0.6),
+)
+
+
+def judge(
+    targets: Sequence[Target], measured: Mapping[str, Measured], references: Mapping[str, Mapping[str, float]]
+) -> list[Verdict]:
+    """Hold measurements to their targets.
+
+    `references` has for each measurement's name what T, S and L were around it.
+    """
+    return [_judge(target, measured, references) for target in targets]
+
+
+def _judge(target: Target, measured: Mapping[str, Measured], references: Mapping[str, Mapping[str, float]]) -> Verdict:
+    found = measured.get(target.measure)
+    value = None if found is None else _value(found, target.of)
+    against = _against(target, measured, references)
+    if value is None or not against:
+        return Verdict(target=target, ratio=None, met=False)
+    ratio = value / against
+    enough = target.at_least is None or ratio >= target.at_least
+    little = target.at_most is None or ratio <= target.at_most
+    return Verdict(target=target, ratio=ratio, met=enough and little)
+
+
+def _value(found: Measured, of: Of) -> float | None:
+    return found.value if of == "value" else found.latency_ms(of)
+
+
+def _against(
+    target: Target, measured: Mapping[str, Measured], references: Mapping[str, Mapping[str, float]]
+) -> float | None:
+    if not target.against:
+        return 1.0
+    if target.against in measured:
+        return measured[target.against].value
+    return references.get(target.measure, {}).get(target.against)

@@ -1,0 +1,90 @@
+"""Scenario 1: the writer in process, mixed payments over 10,000 accounts with idempotency keys, in batches of 200.
+
+Then two writers in two processes on the same ledger: they take turns at the head, and each has to catch up with what
+the other has written.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Final
+
+import msgspec
+
+from tests.benchmarks.books import ensure_payments
+from tests.benchmarks.measures import Load, Measured, Run
+from tests.benchmarks.parts import PartFailed, environment, stop
+from tests.benchmarks.running import ACCOUNTS, Bench, connected, new_run
+
+BATCH: Final = 200
+WARM_UP_SECONDS: Final = 2.0
+SECONDS: Final = 6.0
+
+
+def measure(bench: Bench) -> Sequence[Measured]:
+    """Measure one writer and two."""
+    with bench.ledger() as url:
+        accepted = [0]
+
+        def once(writers: int) -> Run:
+            run, payments = _write(bench, url, writers)
+            accepted[0] += payments
+            return run
+
+        found = [
+            bench.repeat("one writer", lambda: once(1), makes_payments=True),
+            bench.repeat("two writers", lambda: once(2), makes_payments=True),
+        ]
+        with connected(url) as connection:
+            ensure_payments(connection, accepted=accepted[0])
+        return found
+
+
+def _write(bench: Bench, url: str, writers: int) -> tuple[Run, int]:
+    """Run writers side by side; the run, and the payments that were accepted in all."""
+    words = [url, "", str(ACCOUNTS), str(BATCH), str(WARM_UP_SECONDS), str(bench.seconds(SECONDS))]
+    with ExitStack() as stack:
+        processes = []
+        for _ in range(writers):
+            words[1] = new_run()
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tests.benchmarks.writer_program", *words],
+                cwd=bench.directory,
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+            stack.callback(stop, process)
+            processes.append(process)
+        _hear(processes, b"ready\n")
+        bench.server.checkpoint()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        _hear(processes, b"measuring\n")
+        names = {f"writer {number}": process.pid for number, process in enumerate(processes, start=1)}
+        with bench.watch(names, url) as watch:
+            _hear(processes, b"measured\n")
+        loads = [msgspec.json.decode(_line(process), type=Load) for process in processes]
+    run = Run(
+        value=sum(load.rate for load in loads),
+        count=sum(load.requests for load in loads),
+        latency_ms_p50=max(load.latency_ms_p50 for load in loads),
+        latency_ms_p99=max(load.latency_ms_p99 for load in loads),
+        spent=watch.spent,
+    )
+    return run, sum(load.payments for load in loads)
+
+
+def _hear(processes: "Sequence[subprocess.Popen[bytes]]", wanted: bytes) -> None:
+    for process in processes:
+        if (line := _line(process)) != wanted:
+            raise PartFailed(f"a writer said {line!r} and not {wanted!r}; what went wrong stands above")
+
+
+def _line(process: "subprocess.Popen[bytes]") -> bytes:
+    assert process.stdout is not None
+    return process.stdout.readline()
