@@ -15,7 +15,18 @@ import click
 import msgspec
 from rich.console import Console
 
-from tests.benchmarks import accepting, reading, settling, writing
+from tests.benchmarks import (
+    accepting,
+    bad_gateway,
+    following,
+    idling,
+    large_store,
+    million,
+    reading,
+    replaying,
+    settling,
+    writing,
+)
 from tests.benchmarks.books import BooksWrong
 from tests.benchmarks.durability import NotDurable
 from tests.benchmarks.generator import GeneratorTooSlow
@@ -28,15 +39,22 @@ from tests.benchmarks.server import Server, serving_postgres
 from tests.benchmarks.targets import TARGETS, judge
 
 SCENARIOS: Final = {
-    scenario.number: scenario
+    number: scenario
     for scenario in (
-        Scenario(number=1, title="the writer in process", measure=writing.measure),
-        Scenario(number=2, title="POST deposit", measure=accepting.measure_deposits),
-        Scenario(number=3, title="POST batch", measure=accepting.measure_batches),
-        Scenario(number=4, title="accepted to settled to visible", measure=settling.measure),
-        Scenario(number=6, title="the same on one account", measure=settling.measure_one_account, needs=(4,)),
-        Scenario(number=13, title="reads", measure=reading.measure),
+        Scenario(numbers=(1,), title="the writer in process", measure=writing.measure),
+        Scenario(numbers=(2,), title="POST deposit", measure=accepting.measure_deposits),
+        Scenario(numbers=(3,), title="POST batch", measure=accepting.measure_batches),
+        Scenario(numbers=(4,), title="accepted to settled to visible", measure=settling.measure),
+        Scenario(numbers=(5,), title="latency at a steady rate", measure=following.measure),
+        Scenario(numbers=(6,), title="one account", measure=settling.measure_one_account, needs=(4,)),
+        Scenario(numbers=(7,), title="a bad gateway", measure=bad_gateway.measure),
+        Scenario(numbers=(8, 9), title="rebuild, and verify the seals", measure=replaying.measure),
+        Scenario(numbers=(10,), title="a large store", measure=large_store.measure),
+        Scenario(numbers=(11,), title="a million payments", measure=million.measure),
+        Scenario(numbers=(12,), title="idle", measure=idling.measure),
+        Scenario(numbers=(13,), title="reads", measure=reading.measure),
     )
+    for number in scenario.numbers
 }
 LARGE: Final = (10, 11)
 REFERENCE_SECONDS: Final = 8
@@ -58,12 +76,13 @@ class _Runner:
         """Measure the references, and after each scenario again."""
         self._refer()
         for scenario in scenarios:
-            self._console.print(f"{scenario.number}: {scenario.title}", style="bold")
+            which = f"{' and '.join(map(str, scenario.numbers))}, {scenario.title}"
+            self._console.print(which, style="bold")
             found: Sequence[Measured] = []
             try:
                 found = scenario.measure(self._bench)
             except (BooksWrong, NotDurable, GeneratorTooSlow, PartFailed) as failure:
-                self.failures.append(f"{scenario.number} ({scenario.title}): {failure}")
+                self.failures.append(f"{which}: {failure}")
                 self._console.print(self.failures[-1], style="red", markup=False)
             self._refer()
             self.measured += found
@@ -90,8 +109,12 @@ class _Runner:
 def chosen(numbers: Sequence[int], *, large: bool) -> list[Scenario]:
     """Give the scenarios that were asked for, or all that belong to a run, with those that they need before them."""
     wanted = list(numbers) or [number for number in SCENARIOS if (number in LARGE) == large]
-    with_needed = [*dict.fromkeys(other for number in wanted for other in (*SCENARIOS[number].needs, number))]
-    return [SCENARIOS[number] for number in with_needed]
+    with_needed = [other for number in wanted for other in (*SCENARIOS[number].needs, number)]
+    found: list[Scenario] = []
+    for number in with_needed:
+        if (scenario := SCENARIOS[number]) not in found:
+            found.append(scenario)
+    return found
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,7 +175,7 @@ def _report(
     with references_on(server, seconds=seconds) as references:
         runner = _Runner(bench, references, console)
         runner.run(scenarios)
-    numbers = {scenario.number for scenario in scenarios}
+    numbers = {number for scenario in scenarios for number in scenario.numbers}
     targets = [target for target in TARGETS if target.scenario in numbers]
     measured = {found.name: found for found in runner.measured}
     return Report(

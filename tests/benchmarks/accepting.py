@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from tests.benchmarks.books import ensure_payments
+from tests.benchmarks.books import count_payments, ensure_payments
 from tests.benchmarks.load import Plan
 from tests.benchmarks.measures import Measured, Run
 from tests.benchmarks.parts import serving_api
@@ -31,8 +31,14 @@ def measure_batches(bench: Bench) -> Sequence[Measured]:
 
 def accept(bench: Bench, name: str, traffic: Traffic, *, connections: int) -> Measured:
     """Measure an API that takes payments on a new ledger."""
-    with bench.ledger() as url, serving_api(bench.directory, url) as service:
-        accepted = [0]
+    with bench.ledger() as url:
+        return accept_on(bench, url, name, traffic, connections=connections)
+
+
+def accept_on(bench: Bench, url: str, name: str, traffic: Traffic, *, connections: int) -> Measured:
+    """Measure an API that takes payments on a ledger that is there."""
+    with serving_api(bench.directory, url) as service, connected(url) as connection:
+        accepted = [count_payments(connection)]
 
         def once() -> Run:
             plan = Plan(
@@ -53,6 +59,5 @@ def accept(bench: Bench, name: str, traffic: Traffic, *, connections: int) -> Me
         service.ensure_whole()
         # wrk stops without waiting for the answers that are under way, in its warm-ups too.
         unheard = 2 * len(found.runs) * connections * traffic.payments_a_request
-        with connected(url) as connection:
-            ensure_payments(connection, accepted=accepted[0], unheard=unheard)
+        ensure_payments(connection, accepted=accepted[0], unheard=unheard)
         return found

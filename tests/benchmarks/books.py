@@ -32,10 +32,10 @@ class BooksWrong(Exception):
 class Successes(Struct, frozen=True, kw_only=True):
     """What succeeded, in the ledger's words or in the gateway's: how many payments, and their sums in minor units."""
 
-    effects: int
-    deposit_minor: int
-    withdraw_minor: int
-    commission_minor: int
+    effects: int = 0
+    deposit_minor: int = 0
+    withdraw_minor: int = 0
+    commission_minor: int = 0
 
 
 def verify(directory: Path, url: str) -> int:
@@ -55,20 +55,31 @@ def ensure_payments(connection: psycopg.Connection[Any], *, accepted: int, unhea
 
     A generator that stops at once leaves up to `unheard` requests without hearing their answers.
     """
-    stored = _one(connection, "count_payments")
+    stored = count_payments(connection)
     if not accepted <= stored <= accepted + unheard:
         raise BooksWrong(f"{accepted} payments were answered, and the store has {stored}")
 
 
 def ensure_effects(connection: psycopg.Connection[Any], gateway_url: str) -> None:
     """Hold the gateway's own book against the payments that succeeded. Raises BooksWrong."""
-    row = connection.execute(SQL["sum_successes"]).fetchone()
-    assert row is not None
-    ours = Successes(effects=row[0], deposit_minor=row[1], withdraw_minor=row[2], commission_minor=row[3])
+    ensure_effects_since(connection, Successes(), gateway_url)
+
+
+def ensure_effects_since(connection: psycopg.Connection[Any], before: Successes, gateway_url: str) -> None:
+    """Do the same for a gateway that is younger than the ledger. Raises BooksWrong."""
+    now = successes(connection)
+    ours = Successes(**{name: getattr(now, name) - getattr(before, name) for name in Successes.__struct_fields__})
     told = read_json(f"{gateway_url}/book")
     theirs = Successes(**{name: told[name] for name in Successes.__struct_fields__})
     if ours != theirs:
         raise BooksWrong(f"the ledger says {ours}, and the gateway {theirs}")
+
+
+def successes(connection: psycopg.Connection[Any]) -> Successes:
+    """Sum up what succeeded, from the events."""
+    row = connection.execute(SQL["sum_successes"]).fetchone()
+    assert row is not None
+    return Successes(effects=row[0], deposit_minor=row[1], withdraw_minor=row[2], commission_minor=row[3])
 
 
 def wait_until_settled(connection: psycopg.Connection[Any], *, seconds: float = CAUGHT_UP_SECONDS_MAX) -> None:
@@ -78,6 +89,11 @@ def wait_until_settled(connection: psycopg.Connection[Any], *, seconds: float = 
         if time.monotonic() > deadline:
             raise BooksWrong(f"after {seconds:.0f} s, {_one(connection, 'count_unsettled')} are left to do")
         time.sleep(0.1)
+
+
+def count_payments(connection: psycopg.Connection[Any]) -> int:
+    """Count all payments that were ever requested."""
+    return _one(connection, "count_payments")
 
 
 def count_visible_successes(connection: psycopg.Connection[Any]) -> int:

@@ -28,7 +28,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What a generator is to do, and for how long.
 
     `backlog_max` bounds the payments that are accepted and not settled yet; `rate` sends at a steady rate instead of
-    whenever a connection is free; every `follow_every`th payment is then read until it has succeeded. 0 is none.
+    whenever a connection is free; every `follow_every`th payment is then read until it has succeeded. With `payments`,
+    the measured time ends when so many were accepted, and not after `seconds`. 0 is none.
     """
 
     port: int
@@ -39,6 +40,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     backlog_max: int = 0
     rate: float = 0.0
     follow_every: int = 0
+    payments: int = 0
 
 
 def generate(plan: Plan, directory: Path, during: AbstractContextManager[Any], *, wrk: bool = True) -> Load:

@@ -115,6 +115,7 @@ class Generator:
         self._readable: list[float] = []
         self._following: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
+        self._enough = asyncio.Event()
 
     async def run(self) -> Load:
         """Warm up, measure, and wait for what is under way."""
@@ -128,7 +129,10 @@ class Generator:
         self._send_what_may_be()
         await asyncio.sleep(self._plan.warm_up_seconds)
         began, cpu = self._measure()
-        await asyncio.sleep(self._plan.seconds)
+        if self._plan.payments:
+            await self._enough.wait()
+        else:
+            await asyncio.sleep(self._plan.seconds)
         seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu
         self._counts, self._ending = False, True
         _say("measured")
@@ -201,8 +205,11 @@ class Generator:
             self._failures += 1
             if status == 0:
                 self._ending = True  # the service has gone, and asking on would only spin
+                self._enough.set()
             return
         self._accepted += 1
+        if self._accepted == self._plan.payments:
+            self._enough.set()
         if counts:
             self._latencies.append(latency)
             if self._plan.follow_every and self._accepted % self._plan.follow_every == 0:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from msgspec import Struct
 
 from ledger.settings import CHECKOUT
 from tests.services import free_port, is_ready
@@ -23,6 +24,7 @@ START_SECONDS_MAX: Final = 90.0
 STOP_SECONDS_MAX: Final = 30.0
 READY: Final = b"The payment ledger is ready."
 
+_MAXRSS_A_MIB: Final = 1024 * 1024 if sys.platform == "darwin" else 1024
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
@@ -44,6 +46,14 @@ class Service:
         for name, number in self.processes.items():
             if not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
                 raise PartFailed(f"the {name} has ended by itself")
+
+
+class Timed(Struct, frozen=True, kw_only=True):
+    """How long a command took, with its CPU and the most memory that it had."""
+
+    seconds: float
+    cpu_seconds: float
+    memory_mib: float
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -70,11 +80,41 @@ def run_command(directory: Path, url: str, *words: str) -> subprocess.CompletedP
     )
 
 
+def timed_command(directory: Path, url: str, *words: str) -> Timed:
+    """Run a command of `payment-ledger` to its end and say what it took. Raises PartFailed unless all was well."""
+    _keep_settings_out(directory)
+    with (directory / "command.log").open("wb") as log:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command_line(*words),
+            cwd=directory,
+            env=environment(DATABASE_URL=url),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if process.returncode is None:
+                stop(process)
+    if process.returncode != 0:
+        raise PartFailed(f"{' '.join(words)}: {(directory / 'command.log').read_text('utf-8')[-2000:]}")
+    return Timed(
+        seconds=time.monotonic() - began,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        memory_mib=usage.ru_maxrss / _MAXRSS_A_MIB,
+    )
+
+
 @contextmanager
-def serving(directory: Path, url: str, *, gateway_url: str) -> Iterator[Service]:
-    """Run `payment-ledger serve`: API, worker and projector."""
+def serving(directory: Path, url: str, *, gateway_url: str | None) -> Iterator[Service]:
+    """Run `payment-ledger serve`: API, worker and projector, and without a gateway's URL its demo gateway."""
     port = free_port()
-    settings = environment(DATABASE_URL=url, PAYMENT_GATEWAY_URL=gateway_url, PORT=str(port))
+    gateway = {"DEMO_GATEWAY_PORT": str(free_port())} if gateway_url is None else {"PAYMENT_GATEWAY_URL": gateway_url}
+    settings = environment(DATABASE_URL=url, PORT=str(port), **gateway)
     began = time.monotonic()
     with started(directory, "serve", command_line("serve"), settings) as process:
         wait_for(process, directory / "serve.log", lambda log: READY in log)

@@ -54,7 +54,16 @@ def measure(bench: Bench) -> Sequence[Measured]:
         return found
 
 
-def read(bench: Bench, service: Service, url: str, name: str, paths: Sequence[str]) -> Measured:
+def read(
+    bench: Bench,
+    service: Service,
+    url: str,
+    name: str,
+    paths: Sequence[str],
+    *,
+    repeats: int | None = None,
+    connections: int = CONNECTIONS,
+) -> Measured:
     """Measure reads of some paths, drawn at random."""
     listed = _listed(bench.directory, paths)
 
@@ -62,14 +71,14 @@ def read(bench: Bench, service: Service, url: str, name: str, paths: Sequence[st
         plan = Plan(
             port=service.port,
             traffic=Traffic(kind="paths", run=new_run(), paths_file=str(listed)),
-            connections=CONNECTIONS,
+            connections=connections,
             seconds=bench.seconds(SECONDS),
             warm_up_seconds=WARM_UP_SECONDS,
         )
         watch = bench.watch(processes_of(service), url)
         return run_of_requests(bench.load(plan, watch), watch)
 
-    return bench.repeat(name, once)
+    return bench.repeat(name, once, repeats=repeats)
 
 
 def _listed(directory: Path, paths: Sequence[str]) -> Path:

@@ -75,7 +75,10 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _spent(measured: Sequence[Measured]) -> Table:
-    table = Table(title="What it took")
+    table = Table(
+        title="What it took, in the last run of each",
+        caption="A thousand payments, requests or events; of idling, a thousand seconds. WAL and disk are a payment's.",
+    )
     table.add_column("scenario")
     table.add_column("CPU seconds a thousand")
     table.add_column("peak MiB")

@@ -60,14 +60,18 @@ class Bench:
         return Watch(processes, postmaster=self.server.postmaster, url=url)
 
     @contextmanager
-    def ledger(self, *, accounts: int = ACCOUNTS) -> Iterator[str]:
-        """Make a ledger in a database of its own, verify its books at the end, and drop it; its URL."""
+    def ledger(self, *, accounts: int = ACCOUNTS, verified: bool = True) -> Iterator[str]:
+        """Make a ledger in a database of its own, verify its books at the end, and drop it; its URL.
+
+        Who makes it not `verified` does that himself.
+        """
         with self.server.database("ledger") as url:
             migrate(self.directory, url)
             open_accounts(Database(url), accounts)
             yield url
-            self.tell("verifying the books")
-            verify(self.directory, url)
+            if verified:
+                self.tell("verifying the books")
+                verify(self.directory, url)
 
     @contextmanager
     def gateway(self, **manners: float) -> Iterator[tuple[str, int]]:
@@ -104,9 +108,9 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """A row of the table: its number and name, how it is measured, and which scenario it needs in the same run."""
+    """A row of the table, or two on the same store: how it is measured, and what it needs in the same run."""
 
-    number: int
+    numbers: tuple[int, ...]
     title: str
     measure: Callable[[Bench], Sequence[Measured]]
     needs: tuple[int, ...] = ()

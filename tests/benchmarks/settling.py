@@ -6,14 +6,21 @@ and did not at its beginning; so accepting faster than settling gains nothing.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Self
 
 import psycopg
 
-from tests.benchmarks.books import count_visible_successes, ensure_effects, ensure_payments, wait_until_settled
+from tests.benchmarks.books import (
+    count_payments,
+    count_visible_successes,
+    ensure_effects,
+    ensure_payments,
+    wait_until_settled,
+)
 from tests.benchmarks.load import Plan
 from tests.benchmarks.measures import Measured, Run
-from tests.benchmarks.parts import PartFailed, serving
+from tests.benchmarks.parts import PartFailed, Service, serving
 from tests.benchmarks.running import ACCOUNTS, CONNECTIONS, Bench, connected, new_run, processes_of, with_load
 from tests.benchmarks.traffic import Traffic
 from tests.benchmarks.watch import Watch
@@ -40,17 +47,20 @@ def measure_one_account(bench: Bench) -> Sequence[Measured]:
 class Window:
     """The measured time: what it took, and how many payments became visible as succeeded in it."""
 
-    def __init__(self, watch: Watch, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, watch: Watch, connection: psycopg.Connection[Any], beside: AbstractContextManager[Any]) -> None:
         self.watch = watch
+        self._beside = beside
         self.succeeded = 0
         self._connection = connection
 
     def __enter__(self) -> Self:
         self.succeeded = -count_visible_successes(self._connection)
         self.watch.__enter__()
+        self._beside.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._beside.__exit__(None, None, None)
         self.watch.__exit__(*error)
         self.succeeded += count_visible_successes(self._connection)
 
@@ -61,9 +71,30 @@ def settle(bench: Bench, *, accounts: int) -> Run:
         bench.ledger(accounts=accounts) as url,
         bench.gateway() as (gateway_url, gateway),
         serving(bench.directory, url, gateway_url=gateway_url) as service,
-        connected(url) as connection,
     ):
-        window = Window(bench.watch(processes_of(service, gateway), url), connection)
+        run = settle_on(bench, url, service, gateway, accounts=accounts)
+        with connected(url) as connection:
+            ensure_effects(connection, gateway_url)
+        return run
+
+
+def settle_on(
+    bench: Bench,
+    url: str,
+    service: Service,
+    gateway: int,
+    *,
+    accounts: int,
+    payments: int = 0,
+    beside: AbstractContextManager[Any] | None = None,
+) -> Run:
+    """Measure how many payments come through a service that runs, for a minute or until there were so many.
+
+    Whoever has to be there `beside` is entered for the measured time.
+    """
+    with connected(url) as connection:
+        before = count_payments(connection)
+        window = Window(bench.watch(processes_of(service, gateway), url), connection, beside or nullcontext())
         plan = Plan(
             port=service.port,
             traffic=Traffic(kind="payments", run=new_run(), accounts=accounts),
@@ -71,21 +102,21 @@ def settle(bench: Bench, *, accounts: int) -> Run:
             seconds=bench.seconds(SECONDS, quick=SECONDS_QUICK),
             warm_up_seconds=WARM_UP_SECONDS,
             backlog_max=BACKLOG,
+            payments=payments,
         )
         load = bench.load(plan, window)
         service.ensure_whole()
         wait_until_settled(connection)
         if load.failures:
             raise PartFailed(f"{load.failures} requests were answered badly")
-        ensure_payments(connection, accepted=load.payments)
-        ensure_effects(connection, gateway_url)
-        spent = window.watch.spent
-        assert spent is not None
-        return Run(
-            value=window.succeeded / spent.seconds,
-            count=window.succeeded,
-            latency_ms_p50=load.latency_ms_p50,
-            latency_ms_p99=load.latency_ms_p99,
-            spent=with_load(spent, load),
-            load=load,
-        )
+        ensure_payments(connection, accepted=before + load.payments)
+    spent = window.watch.spent
+    assert spent is not None
+    return Run(
+        value=window.succeeded / spent.seconds,
+        count=window.succeeded,
+        latency_ms_p50=load.latency_ms_p50,
+        latency_ms_p99=load.latency_ms_p99,
+        spent=with_load(spent, load),
+        load=load,
+    )

@@ -1,0 +1,40 @@
+"""Scenarios 8 and 9: read models made anew, and seals verified, over a log of 1,000,000 events.
+
+Both are the real commands, and their start counts. The store is made by `store_loader` and has no read models yet, so
+the rebuild makes them from nothing. Afterwards they have to stand at the log's end, and the audit compares all of it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from ledger.database import Database
+from tests.benchmarks.books import wait_until_settled
+from tests.benchmarks.measures import Measured, Run
+from tests.benchmarks.parts import timed_command
+from tests.benchmarks.running import Bench, connected
+from tests.benchmarks.store_loader import Store, load_store
+
+ACCOUNTS: Final = 10_000
+COMMAND: Final = "command"
+
+
+def measure(bench: Bench) -> Sequence[Measured]:
+    """Measure both on the same store."""
+    with bench.ledger(accounts=0) as url:
+        loaded = load_store(Database(url), Store(events=bench.sizes.rebuilt_events, accounts=ACCOUNTS))
+        bench.tell(f"loaded {loaded.events:,} events, {loaded.events_a_second:,.0f} a second")
+
+        def once(*words: str) -> Run:
+            bench.server.checkpoint()
+            with bench.watch({}, url) as watch:
+                timed = timed_command(bench.directory, url, *words)
+            assert watch.spent is not None
+            watch.spent.cpu_seconds[COMMAND] = timed.cpu_seconds
+            watch.spent.memory_mib[COMMAND] = timed.memory_mib
+            return Run(value=loaded.events / timed.seconds, count=loaded.events, spent=watch.spent)
+
+        seals = bench.repeat("verify seals", lambda: once("audit", "verify", "--seals-only", "--json"))
+        rebuilt = bench.repeat("rebuild", lambda: once("rebuild", "--json"), repeats=1)
+        with connected(url) as connection:
+            wait_until_settled(connection, seconds=0)
+        return [rebuilt, seals]
