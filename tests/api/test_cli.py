@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import LiteralString
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -476,3 +477,33 @@ def as_owner(database: Database, statement: LiteralString) -> None:
     """Do what the service may not do."""
     with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
         connection.execute(statement)
+
+
+# --- the benchmark ---------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_is_run_from_any_directory(tmp_path: Path) -> None:
+    """It comes with the checkout, and its words are its own."""
+    done = Shell(tmp_path).run("bench", "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--scenario" in done.stdout
+
+
+def test_a_wrong_word_for_the_benchmark_is_refused(tmp_path: Path) -> None:
+    """Before anything is started."""
+    done = Shell(tmp_path).run("bench", "--scenario", "14")
+
+    assert done.returncode == 2
+    assert "'14'" in done.stderr
+
+
+def test_an_installed_package_has_no_benchmark_and_says_so(tmp_path: Path) -> None:
+    """Nothing of the tests is installed with it."""
+    for package in ("ledger", "projections", "processors", "api"):
+        copytree(CHECKOUT / package, tmp_path / "installed" / package, ignore=ignore_patterns("__pycache__", "static"))
+
+    done = Shell(tmp_path).run("bench", PYTHONPATH=str(tmp_path / "installed"))
+
+    assert done.returncode == 2
+    assert "make bench" in done.stderr

@@ -38,13 +38,13 @@ class Successes(Struct, frozen=True, kw_only=True):
     commission_minor: int = 0
 
 
-def verify(directory: Path, url: str) -> int:
+def verify(directory: Path, database: Database) -> int:
     """Verify the whole store, and that all of it was durable; the number of events.
 
     Raises BooksWrong, NotDurable.
     """
-    ensure_durable(Database(url))
-    done = run_command(directory, url, "audit", "verify", "--json")
+    ensure_durable(database)
+    done = run_command(directory, database, "audit", "verify", "--json")
     if done.returncode != 0:
         raise BooksWrong(f"audit verify: {done.stdout[-2000:]} {done.stderr[-2000:]}")
     return int(json.loads(done.stdout)["events"])

@@ -25,6 +25,13 @@ class NotDurable(Exception):
     """What would be measured is not durable; the text says why."""
 
 
+def ensure_server_durable(url: str) -> None:
+    """Look at a server's settings before anything is measured on it. Raises NotDurable."""
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        if found := lost_durability(read_settings(connection)):
+            raise NotDurable("; ".join(found))
+
+
 def ensure_durable(database: Database) -> None:
     """Look at the settings as the owner's and the service's sessions have them. Raises NotDurable."""
     found: list[str] = []

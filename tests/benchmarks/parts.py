@@ -17,6 +17,7 @@ from typing import Any, Final
 import psutil
 from msgspec import Struct
 
+from ledger.database import Database
 from ledger.settings import CHECKOUT
 from tests.services import free_port, is_ready
 
@@ -67,13 +68,13 @@ def command_line(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "api.cli", *words]
 
 
-def run_command(directory: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of `payment-ledger` on a database to its end."""
+def run_command(directory: Path, database: Database, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `payment-ledger` on a ledger to its end."""
     _keep_settings_out(directory)
     return subprocess.run(
         command_line(*words),
         cwd=directory,
-        env=environment(DATABASE_URL=url),
+        env=environment(DATABASE_URL=database.url, LEDGER_SCHEMA=database.schema),
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ from tests.benchmarks.targets import Verdict
 
 _MIB = 1024 * 1024
 _PLAIN_MAX = 100
+_CPU_SHOWN_MIN = 0.0005
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -94,7 +95,7 @@ def _spent(measured: Sequence[Measured]) -> Table:
         wal, disk = (f"{size / last.count:,.0f}" for size in (spent.wal_bytes, spent.disk_bytes))
         table.add_row(
             found.name,
-            ", ".join(f"{name} {seconds:.3f}" for name, seconds in cpu.items()),
+            ", ".join(f"{name} {seconds:.3f}" for name, seconds in cpu.items() if seconds >= _CPU_SHOWN_MIN),
             ", ".join(f"{name} {size:.0f}" for name, size in spent.memory_mib.items()),
             *((wal, disk) if found.makes_payments else ("", "")),
             "" if last.load is None else f"{last.load.core_share:.0%} ({last.load.program})",

@@ -71,7 +71,7 @@ class Bench:
             yield url
             if verified:
                 self.tell("verifying the books")
-                verify(self.directory, url)
+                verify(self.directory, Database(url))
 
     @contextmanager
     def gateway(self, **manners: float) -> Iterator[tuple[str, int]]:
@@ -144,7 +144,7 @@ def run_of_requests(load: Load, watch: Watch, *, payments_a_request: int = 1) ->
 
 def migrate(directory: Path, url: str) -> None:
     """Bring a database's schema up to date by the real command."""
-    done = run_command(directory, url, "migrate")
+    done = run_command(directory, Database(url), "migrate")
     if done.returncode != 0:
         raise PartFailed(done.stderr[-2000:])
 

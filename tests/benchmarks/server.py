@@ -15,7 +15,7 @@ from psycopg import sql
 from api.embedded_postgres import EmbeddedPostgres
 from ledger.settings import CHECKOUT
 from ledger.sql import load_statements
-from tests.benchmarks.durability import NotDurable, ensure_on_disk
+from tests.benchmarks.durability import NotDurable, ensure_on_disk, ensure_server_durable
 
 SQL: Final = load_statements("tests.benchmarks", "server.sql")
 
@@ -57,6 +57,7 @@ def serving_postgres() -> Iterator[Server]:
     try:
         ensure_on_disk(directory)
         with EmbeddedPostgres(directory / "var", create=True) as url:
+            ensure_server_durable(url)
             yield Server(directory, url)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from msgspec import Struct
 
@@ -104,10 +105,11 @@ class _Loading:
         self._books = Books(capacity=max(store.accounts, PAYMENTS_REMEMBERED) + 1)
         row = connection.execute(LOG["read_head"], binary=True).fetchone()
         assert row is not None
-        self.head = Head(*row)
-        assert self.head.position == 0, "only an empty ledger can be filled"
         self._numbers = itertools.count()
         self._clock = datetime.now(UTC) - timedelta(days=DAYS)
+        # The log's time never goes back; an empty log has only that of its migration, which nothing hangs on.
+        self.head = msgspec.structs.replace(Head(*row), at=self._clock)
+        assert self.head.position == 0, "only an empty ledger can be filled"
         self._step = timedelta(days=DAYS) / max(1, store.events / (_EVENTS_A_PAYMENT / 2 * BATCH))
         self._rows: list[Row] = []
         self._keys: list[KeyTaken] = []
@@ -183,24 +185,13 @@ class _Loading:
             (*row, position, digest)
             for row, position, digest in zip(self._rows, itertools.count(first + 1), digests, strict=False)
         ]
-        self.head = Head(
-            self.head.position, digests[-1], self.head.at, self.head.next_account_id, self.head.next_payment_sequence
-        )
+        self.head = msgspec.structs.replace(self.head, digest=digests[-1])
         with self._connection.transaction():
             self._copy_rows("events", ("text", "int8", "text", "bytea", "int8", "bytea"), sealed)
             self._copy_rows("keys", ("text", "text", "text", "int8", "int2", "text"), map(_key_row, self._keys))
             self._copy_rows("snapshots", ("text", "int8", "text", "bytea"), self._snapshots)
-            self._connection.execute(
-                LOG["move_head"],
-                {
-                    "position": self.head.position,
-                    "digest": self.head.digest,
-                    "at": self.head.at,
-                    "next_account_id": self.head.next_account_id,
-                    "next_payment_sequence": self.head.next_payment_sequence,
-                    "from_position": first,
-                },
-            )
+            reached = {**msgspec.structs.asdict(self.head), "from_position": first}
+            self._connection.execute(LOG["move_head"], reached)
         self._start = self.head
         self._rows, self._keys, self._snapshots = [], [], []
 
