@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 _STATIC: Final = files("api").joinpath("static")
 _MEDIA_TYPES: Final = {
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
-    "docs.js": "text/javascript",
+    "docs.js": "text/javascript; charset=utf-8",
 }
 _FILES: Final = {name: _STATIC.joinpath(name).read_bytes() for name in _MEDIA_TYPES}
 _PAGE: Final = _STATIC.joinpath("docs.html").read_text("utf-8")

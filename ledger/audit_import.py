@@ -33,8 +33,7 @@ from ledger.log import Row, row_columns
 from ledger.mapper import SNAPSHOT_TOPIC, encode_snapshot
 from ledger.seal import first_seal
 from ledger.sql import load_statements
-from ledger.wakeup import SQL as WAKEUP
-from ledger.wakeup import channel
+from ledger.wakeup import wake
 
 SQL: Final = load_statements("ledger", "audit_import.sql")
 
@@ -74,7 +73,7 @@ def import_log(
         findings = Findings()
         check_noted(connection, noted, findings)
         _refuse(findings)
-        connection.execute(WAKEUP["notify"], {"channel": channel(database, "log")})
+        wake(connection, database, "log")
     return imported
 
 

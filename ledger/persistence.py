@@ -36,8 +36,7 @@ from ledger.log import SQL as LOG
 from ledger.log import Head, Row, append, row_columns
 from ledger.mapper import SNAPSHOT_TOPIC
 from ledger.sql import load_statements
-from ledger.wakeup import SQL as WAKEUP
-from ledger.wakeup import channel, listen_statement
+from ledger.wakeup import listen_statement, wake
 
 SQL: Final = load_statements("ledger", "persistence.sql")
 
@@ -135,7 +134,7 @@ class LedgerRecorder(StreamRecorder, ApplicationRecorder):
             return []
         with self._datastore.connection() as connection:
             head, moved = _append(connection, _rows(stored_events))
-            connection.execute(WAKEUP["notify"], {"channel": channel(self._datastore.database, "log")})
+            wake(connection, self._datastore.database, "log")
         return list(range(head.position + 1, moved.position + 1))
 
     def select_notifications(

@@ -23,8 +23,7 @@ from ledger.keys_and_queue import enqueue
 from ledger.log import SQL as LOG
 from ledger.log import Head
 from ledger.sql import load_statements
-from ledger.wakeup import SQL as WAKEUP
-from ledger.wakeup import channel
+from ledger.wakeup import wake
 
 SQL: Final = load_statements("ledger", "take_over.sql")
 
@@ -60,8 +59,7 @@ def take_over(database: Database, *, on_progress: Progress = lambda _stage, _don
             begun = {"now": now, "latest": now + CLOCKS_APART_MAX, "leased_by": LEASED_BY}
             connection.execute(SQL["count_as_begun"], begun)
             connection.execute(SQL["put_in_charge"])
-        for topic in ("log", "queue"):
-            connection.execute(WAKEUP["notify"], {"channel": channel(database, topic)})
+        wake(connection, database, "log", "queue")
     return TakenOver(position=head.position, digest=head.digest.hex(), open_payments=len(open_payments))
 
 

@@ -32,6 +32,12 @@ def listen_statement(database: Database, topic: Topic) -> sql.Composed:
     return sql.SQL(statement).format(channel=sql.Identifier(channel(database, topic)))
 
 
+def wake(connection: psycopg.Connection[Any], database: Database, *topics: Topic) -> None:
+    """Wake whoever listens to these topics; inside a transaction, at its commit."""
+    channels = [channel(database, topic) for topic in topics]
+    connection.execute(SQL["notify"], {"channels": channels}, prepare=True)
+
+
 class Notifier:
     """Sends wake-ups from a thread of its own, so that nobody waits for them."""
 
@@ -78,6 +84,4 @@ class Notifier:
     def _send(self, topics: list[Topic]) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.connect(application="payment-ledger notifier")
-        with self._connection.pipeline():
-            for topic in topics:
-                self._connection.execute(SQL["notify"], {"channel": channel(self._database, topic)})
+        wake(self._connection, self._database, *topics)

@@ -1,5 +1,5 @@
 -- name: notify
-SELECT pg_notify(%(channel)s, '')
+SELECT pg_notify(channel, '') FROM unnest(%(channels)s::text[]) AS c (channel)
 
 -- name: listen
 LISTEN {channel}
