@@ -22,7 +22,14 @@ import stamina
 import structlog
 from msgspec import Struct, structs
 
-from ledger.commands import FollowUp, GatewayReport, RecordGatewayOutcome, RecordInquiry
+from ledger.commands import (
+    FollowUp,
+    GatewayReport,
+    InquireAfter,
+    RecordGatewayOutcome,
+    RecordInquiry,
+    RetryAfter,
+)
 from ledger.database import Database
 from ledger.decisions import QueueAction
 from ledger.errors import Refusal, StaleCommand, Unavailable
@@ -49,6 +56,10 @@ BEAT_SECONDS: Final = 2.0
 SLEEP_SECONDS_MIN: Final = 0.01
 """A row that is due and locked by somebody at this very moment is not to make the worker spin."""
 
+_SESSION: Final = {
+    # The queue is looked at by its indexes. Without this, a plan that was made while it was empty could scan all of it.
+    "enable_seqscan": "off",
+}
 _STALE_TRIES_MAX: Final = 10
 _log = structlog.get_logger()
 
@@ -173,7 +184,7 @@ class Worker:
                 await self._wake.wait()
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        conninfo = self._database.conninfo(application="payment-ledger worker")
+        conninfo = self._database.conninfo(application="payment-ledger worker", options=_SESSION)
         return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
 
     async def _listen(self) -> None:
@@ -196,8 +207,9 @@ class Worker:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        if len(self._calls) == self._concurrency:
+            self._wake.set()  # a slot is free, and the queue may hold more than there were
         self._calls.discard(task)
-        self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("call_failed", exc_info=error)
 
@@ -215,6 +227,8 @@ class Worker:
             report = self._outcome(claim, await self._gateway.pay(_pay_call(claim)))
         fail_point("worker.after_call")
         await self._report(report)
+        if isinstance(report.then, RetryAfter | InquireAfter):
+            self._wake.set()  # it may be due before what the worker sleeps for
 
     def _outcome(self, claim: Claim, answer: GatewayAnswer) -> RecordGatewayOutcome:
         seen = PaymentSeen(attempt=claim.attempt, unknown_before=claim.unknown)

@@ -1,7 +1,8 @@
 """Follows the log and keeps the read models up to date.
 
 One round of the loop renews the leases when that is due, reads a page for each group that this projector leads and
-applies it, rows and tracking in one transaction. When no group has anything left, it sleeps until the writer's
+applies it, rows and tracking in one transaction. After a page that was not full it lets a few milliseconds pass, so
+that what comes meanwhile is applied together. When no group has anything left, it sleeps until the writer's
 notification, at most until it has to look by itself. A second projector only waits for a lease to run out.
 
 What can go wrong, and what then happens:
@@ -43,6 +44,8 @@ LEASE_SECONDS: Final = 5.0
 RENEWALS_PER_LEASE: Final = 3
 PAUSE_SECONDS_MIN: Final = 1.0
 PAUSE_SECONDS_MAX: Final = 60.0
+GATHER_SECONDS: Final = 0.01
+"""How long news gather after a page that was not full. A page costs about as much with twenty events as with one."""
 
 _SESSION: Final = {
     # A projector that hangs in a transaction must not keep the next one from going on: the server ends its session.
@@ -152,6 +155,8 @@ class Projector:
         progress = [self._advance(connection, following) for following in self._followings]
         if not any(progress):
             self._sleep(connection, wake_up)
+        elif self._last_page is not None and len(self._last_page[1].events) < self._page_max:
+            self._stopping.wait(GATHER_SECONDS)
 
     def _lead(self, connection: Connection) -> None:
         """Renew the leases, take what is free, and note where the groups stand."""
