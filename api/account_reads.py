@@ -57,7 +57,7 @@ class AccountReads:
     def __init__(self, reads: Reads) -> None:
         """Read through `reads`."""
         self._reads = reads
-        self._by_id: Gathering[AccountRow] = Gathering(self._read_many)
+        self._by_id: Gathering[int, AccountRow] = Gathering(self._read_many)
 
     async def close(self) -> None:
         """Stop reading."""

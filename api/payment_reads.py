@@ -23,6 +23,9 @@ SQL: Final = load_statements("api", "payment_reads.sql")
 LOOKED_AT_MAX: Final = 10_000
 """How many payments one page looks at, at most, to find those that pass its filters."""
 
+PAGES_MAX: Final = 32
+"""How many pages one query reads, at most, for as many readers."""
+
 PaymentStatus = Literal["new", "processing", "success", "failed"]
 
 
@@ -50,9 +53,20 @@ class PaymentFilter(NamedTuple):
     status: PaymentStatus | None = None
     kind: PaymentKind | None = None
 
+    @property
+    def is_of_all_kinds(self) -> bool:
+        """Whether every payment of the account, or of all, passes."""
+        return self.status is None and self.kind is None
+
     def as_filters(self) -> Filters:
         """Give the filters for a cursor to be bound to."""
         return self._asdict()
+
+
+class _PageKey(NamedTuple):
+    account_id: int
+    before: int
+    limit: int
 
 
 class PaymentReads:
@@ -61,11 +75,13 @@ class PaymentReads:
     def __init__(self, reads: Reads) -> None:
         """Read through `reads`."""
         self._reads = reads
-        self._by_id: Gathering[PaymentRow] = Gathering(self._read_many)
+        self._by_id: Gathering[int, PaymentRow] = Gathering(self._read_many)
+        self._by_account: Gathering[_PageKey, list[PaymentRow]] = Gathering(self._read_pages, keys_max=PAGES_MAX)
 
     async def close(self) -> None:
         """Stop reading."""
         await self._by_id.close()
+        await self._by_account.close()
 
     async def get(self, payment_id: int) -> PaymentRow:
         """Give a payment. Raises PaymentNotFound, DatabaseUnavailable, ReadsBusy."""
@@ -89,19 +105,35 @@ class PaymentReads:
         """
         filters = wanted.as_filters()
         before = ID_MAX + 1 if cursor is None else read_cursor(cursor, route, filters, keys=1)[0]
+        if wanted.account_id is not None and wanted.is_of_all_kinds:
+            key = _PageKey(wanted.account_id, before, limit + 1)
+            return _page(route, filters, await self._by_account.get(key) or [], limit)
         of = "of_all" if wanted.account_id is None else "of_account"
         parameters = {**filters, "before": before, "limit": limit + 1, "looked_at_max": LOOKED_AT_MAX}
         found = [PaymentRow(*row) for row in await self._reads.rows(SQL[f"page_{of}"], parameters)]
-        if len(found) > limit:
-            return found[:limit], write_cursor(route, filters, found[limit - 1].payment_id)
-        if wanted.status is None and wanted.kind is None:
-            return found, None
+        if len(found) > limit or wanted.is_of_all_kinds:
+            return _page(route, filters, found, limit)
         last_looked_at = await self._reads.rows(SQL[f"last_looked_at_{of}"], parameters)
         return found, write_cursor(route, filters, last_looked_at[0][0]) if last_looked_at else None
+
+    async def _read_pages(self, keys: list["_PageKey"]) -> Mapping["_PageKey", list[PaymentRow]]:
+        accounts, befores, limits = zip(*keys, strict=True)
+        parameters = {"account_ids": list(accounts), "befores": list(befores), "limits": list(limits)}
+        pages: dict[_PageKey, list[PaymentRow]] = {}
+        for number, *row in await self._reads.rows(SQL["read_pages"], parameters):
+            pages.setdefault(keys[number - 1], []).append(PaymentRow._make(row))
+        return pages
 
     async def _read_many(self, ids: list[int]) -> Mapping[int, PaymentRow]:
         rows = await self._reads.rows(SQL["read_payments"], {"ids": ids})
         return {row[0]: PaymentRow(*row) for row in rows}
+
+
+def _page(route: str, filters: Filters, found: list[PaymentRow], limit: int) -> tuple[list[PaymentRow], str | None]:
+    """Cut a page out of what was found, of which one more than the limit says that there is a next one."""
+    if len(found) <= limit:
+        return found, None
+    return found[:limit], write_cursor(route, filters, found[limit - 1].payment_id)
 
 
 def opened(events: list[tuple[int, Recorded[Any]]]) -> PaymentRow:

@@ -43,6 +43,22 @@ SELECT payment_id, account_id, kind, amount_minor, fee_minor, currency, status, 
  ORDER BY payment_id DESC
  LIMIT %(limit)s
 
+-- name: read_pages
+-- Pages of accounts without filters, for several readers at once, each row with its page's number. OFFSET 0 has each page
+-- looked up by the account's index.
+SELECT page.number, payments.*
+  FROM unnest(%(account_ids)s::bigint[], %(befores)s::bigint[], %(limits)s::bigint[])
+       WITH ORDINALITY AS page (account_id, before, row_limit, number)
+ CROSS JOIN LATERAL (
+           SELECT payment_id, account_id, kind, amount_minor, fee_minor, currency, status, attempts, last_error,
+                  next_retry_at, created_at, updated_at
+             FROM payment_status
+            WHERE account_id = page.account_id AND payment_id < page.before
+            ORDER BY payment_id DESC
+            LIMIT page.row_limit
+           OFFSET 0) AS payments
+ ORDER BY page.number, payments.payment_id DESC
+
 -- name: last_looked_at_of_account
 SELECT payment_id
   FROM payment_status

@@ -244,7 +244,7 @@ async def read_payment(request: LedgerRequest, payment_id: PaymentId) -> Payment
     return payment_view(await request.parts.payments.get(payment_id))
 
 
-@get("/", responses=problems(RequestInvalid, CursorInvalid))
+@get("/", responses=problems(RequestInvalid, CursorInvalid, ReadsBusy))
 async def list_payments(
     request: LedgerRequest,
     user_id: OfUser = None,

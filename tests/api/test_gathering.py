@@ -67,7 +67,7 @@ async def test_a_row_that_is_not_there_is_none(store: Store) -> None:
 async def test_a_query_asks_for_so_many_ids_and_no_more(store: Store) -> None:
     """The rest comes with the next one."""
     store.let.set()
-    gathering = Gathering(store.fetch, ids_max=2)
+    gathering = Gathering(store.fetch, keys_max=2)
 
     rows = await asyncio.gather(*(gathering.get(identifier) for identifier in range(5)))
 

@@ -1,5 +1,6 @@
 """Users over HTTP: opened once, read at once, and their statements add up."""
 
+import asyncio
 from collections.abc import Mapping
 
 import httpx
@@ -142,6 +143,25 @@ async def test_a_query_that_is_not_acceptable_is_422(client: httpx.AsyncClient, 
 
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
     assert answer.json()["errors"][0]["path"] == path
+
+
+async def test_everybody_gets_his_own_page(client: httpx.AsyncClient, seeds: Seeds) -> None:
+    """Pages that are asked for at the same moment are read together: of all users, at all places, of all lengths."""
+    for user_id in (1, 2, 3):
+        seeds.account(user_id, posted_minor=0)
+    for number in range(1, 61):
+        seeds.payment(number, account_id=(number - 1) % 3 + 1)
+    asked = [(user_id, limit) for user_id in (1, 2, 3, 4) for limit in (1, 2, 19, 20, 21)] * 3
+
+    pages = await asyncio.gather(
+        *(client.get(f"/api/v1/users/{user_id}/transactions", params={"limit": limit}) for user_id, limit in asked)
+    )
+
+    for (user_id, limit), answer in zip(asked, pages, strict=True):
+        page = answer.json() if answer.status_code == 200 else {"items": [], "next_cursor": None}
+        expected = [number for number in range(60, 0, -1) if (number - 1) % 3 + 1 == user_id]
+        assert [payment["payment_id"] for payment in page["items"]] == expected[:limit]
+        assert (page["next_cursor"] is not None) == (limit < len(expected))
 
 
 async def test_a_users_transactions_are_his_payments(client: httpx.AsyncClient, seeds: Seeds) -> None:
