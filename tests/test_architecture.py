@@ -25,8 +25,16 @@ IMPORTABLE: Final = {
 """What each package may import of ours."""
 
 SOURCES: Final = sorted(path for package in IMPORTABLE for path in (ROOT / package).rglob("*.py"))
+BENCHMARKS: Final = sorted(
+    path for path in (ROOT / "tests/benchmarks").glob("*.py") if not path.name.startswith(("test_", "conftest"))
+)
+"""Programs and no tests, although they live there: how they are written and named is held to the same rules."""
+
 STATEMENTS: Final = sorted(
-    path for package in IMPORTABLE for path in (ROOT / package).rglob("*.sql") if path.parent.name != "migrations"
+    path
+    for folder in (*IMPORTABLE, "tests/benchmarks")
+    for path in (ROOT / folder).rglob("*.sql")
+    if path.parent.name != "migrations"
 )
 MIGRATIONS: Final = sorted(ROOT.glob("*/migrations/*.sql"))
 TESTS: Final = sorted((ROOT / "tests").rglob("*.py"))
@@ -224,13 +232,13 @@ def banned_names(source: str) -> set[str]:
     return {name for name in defined(source) if words(name.replace("in_order", "")) & synonyms}
 
 
-@over([*SOURCES, *STATEMENTS])
+@over([*SOURCES, *BENCHMARKS, *STATEMENTS])
 def test_a_file_is_named_for_a_thing_of_the_business_or_a_part_of_the_machine(path: Path) -> None:
     """Nothing is called by a word that could hold anything."""
     assert not {word for part in path.relative_to(ROOT).parts for word in re.split(r"[_.]", part)} & BANNED_FILES
 
 
-@over(SOURCES)
+@over([*SOURCES, *BENCHMARKS])
 def test_one_thing_has_one_name(path: Path) -> None:
     """Account, payment, queue: no wallet, transfer, order, job or task of ours."""
     assert banned_names(path.read_text("utf-8")) == set()
@@ -388,7 +396,7 @@ def sql_literals(source: str) -> list[str]:
     return [text for text in texts if SQL_IN_PYTHON.match(text) or PARTS_OF_SQL.search(text)]
 
 
-@over(SOURCES)
+@over([*SOURCES, *BENCHMARKS])
 def test_no_sql_stands_in_python(path: Path) -> None:
     """Statements live in `.sql` files beside the module that runs them."""
     assert sql_literals(path.read_text("utf-8")) == []
@@ -505,7 +513,7 @@ def test_every_statement_is_used(path: Path) -> None:
 @cache
 def asked_for() -> re.Pattern[str]:
     """The names of statements that the program may ask for."""
-    patterns = {pattern for source in SOURCES for pattern in texts(source.read_text("utf-8"))}
+    patterns = {pattern for source in (*SOURCES, *BENCHMARKS) for pattern in texts(source.read_text("utf-8"))}
     return re.compile("|".join(sorted(patterns)))
 
 
@@ -606,6 +614,7 @@ def test_every_table_has_a_primary_key_and_says_what_it_is_for(path: Path) -> No
 def test_the_rules_are_held_over_something() -> None:
     """A glob that finds nothing would hold nothing to anything."""
     assert len(SOURCES) > 30
+    assert len(BENCHMARKS) > 20
     assert len(STATEMENTS) > 5
     assert len(MIGRATIONS) >= 2
     assert {named(path).split("/")[0] for path in SOURCES} == set(IMPORTABLE)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from tests.benchmarks.books import count_payments, ensure_payments
 from tests.benchmarks.load import Plan
 from tests.benchmarks.measures import Measured, Run
@@ -30,34 +32,30 @@ def measure_batches(bench: Bench) -> Sequence[Measured]:
 
 
 def accept(bench: Bench, name: str, traffic: Traffic, *, connections: int) -> Measured:
-    """Measure an API that takes payments on a new ledger."""
-    with bench.ledger() as url:
-        return accept_on(bench, url, name, traffic, connections=connections)
+    """Measure an API that takes payments, each time on a new ledger."""
+
+    def once() -> Run:
+        with bench.ledger() as url:
+            return accept_on(bench, url, traffic, connections=connections)
+
+    return bench.repeat(name, once, makes_payments=True)
 
 
-def accept_on(bench: Bench, url: str, name: str, traffic: Traffic, *, connections: int) -> Measured:
+def accept_on(bench: Bench, url: str, traffic: Traffic, *, connections: int) -> Run:
     """Measure an API that takes payments on a ledger that is there."""
     with serving_api(bench.directory, url) as service, connected(url) as connection:
-        accepted = [count_payments(connection)]
-
-        def once() -> Run:
-            plan = Plan(
-                port=service.port,
-                traffic=Traffic(
-                    kind=traffic.kind, run=new_run(), accounts=traffic.accounts, batch_size=traffic.batch_size
-                ),
-                connections=connections,
-                seconds=bench.seconds(SECONDS),
-                warm_up_seconds=WARM_UP_SECONDS,
-            )
-            watch = bench.watch(processes_of(service), url)
-            load = bench.load(plan, watch)
-            accepted[0] += load.payments
-            return run_of_requests(load, watch, payments_a_request=traffic.payments_a_request)
-
-        found = bench.repeat(name, once, makes_payments=True)
+        before = count_payments(connection)
+        plan = Plan(
+            port=service.port,
+            traffic=msgspec.structs.replace(traffic, run=new_run()),
+            connections=connections,
+            seconds=bench.seconds(SECONDS),
+            warm_up_seconds=WARM_UP_SECONDS,
+        )
+        watch = bench.watch(processes_of(service), url)
+        load = bench.load(plan, watch)
         service.ensure_whole()
-        # wrk stops without waiting for the answers that are under way, in its warm-ups too.
-        unheard = 2 * len(found.runs) * connections * traffic.payments_a_request
-        ensure_payments(connection, accepted=accepted[0], unheard=unheard)
-        return found
+        # wrk stops without waiting for the answers that are under way, and so does its warm-up.
+        unheard = 2 * connections * traffic.payments_a_request
+        ensure_payments(connection, accepted=before + load.payments, unheard=unheard)
+    return run_of_requests(load, watch, payments_a_request=traffic.payments_a_request)

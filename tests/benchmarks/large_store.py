@@ -99,7 +99,6 @@ def _partly_verified(bench: Bench) -> Iterator[str]:
         yield url
         ensure_durable(Database(url))
         for words in (("--seals-only",), ("--from", str(bench.sizes.large_events))):
-            bench.tell(f"verifying the books: {' '.join(words)}")
             done = run_command(bench.directory, Database(url), "audit", "verify", *words, "--json")
             if done.returncode != 0 or not json.loads(done.stdout)["ok"]:
                 raise BooksWrong(f"audit verify {words}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
@@ -120,7 +119,9 @@ def _measure_on(bench: Bench, filled: Filled, *, suffix: str) -> list[Measured]:
             ensure_effects_since(connection, before, gateway_url)
             service.ensure_whole()
         traffic = Traffic(kind="deposits", accounts=accounts)
-        found.append(accept_on(bench, url, f"POST deposit{suffix}", traffic, connections=CONNECTIONS))
+        accepted = accept_on(bench, url, traffic, connections=CONNECTIONS)
+        found.append(Measured(name=f"POST deposit{suffix}", runs=[accepted], makes_payments=True))
+        bench.tell(f"POST deposit{suffix}: {accepted.value:,.0f}")
     return found
 
 

@@ -70,7 +70,6 @@ class Bench:
             open_accounts(Database(url), accounts)
             yield url
             if verified:
-                self.tell("verifying the books")
                 verify(self.directory, Database(url))
 
     @contextmanager

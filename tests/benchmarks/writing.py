@@ -16,33 +16,38 @@ from tests.benchmarks.books import ensure_payments
 from tests.benchmarks.measures import Load, Measured, Run
 from tests.benchmarks.parts import PartFailed, environment, stop
 from tests.benchmarks.running import ACCOUNTS, Bench, connected, new_run
+from tests.benchmarks.watch import Watch
 
 BATCH: Final = 200
-WARM_UP_SECONDS: Final = 2.0
+WARM_UP_SECONDS: Final = 3.0
 SECONDS: Final = 6.0
 
 
 def measure(bench: Bench) -> Sequence[Measured]:
-    """Measure one writer and two."""
+    """Measure one writer and two, each time on a new ledger."""
+    return [
+        bench.repeat("one writer", lambda: _write(bench, 1), makes_payments=True),
+        bench.repeat("two writers", lambda: _write(bench, 2), makes_payments=True),
+    ]
+
+
+def _write(bench: Bench, writers: int) -> Run:
+    """Run writers side by side on a new ledger."""
     with bench.ledger() as url:
-        accepted = [0]
-
-        def once(writers: int) -> Run:
-            run, payments = _write(bench, url, writers)
-            accepted[0] += payments
-            return run
-
-        found = [
-            bench.repeat("one writer", lambda: once(1), makes_payments=True),
-            bench.repeat("two writers", lambda: once(2), makes_payments=True),
-        ]
+        loads, watch = _written(bench, url, writers)
         with connected(url) as connection:
-            ensure_payments(connection, accepted=accepted[0])
-        return found
+            ensure_payments(connection, accepted=sum(load.payments for load in loads))
+    return Run(
+        value=sum(load.rate for load in loads),
+        count=sum(load.requests for load in loads),
+        latency_ms_p50=max(load.latency_ms_p50 for load in loads),
+        latency_ms_p99=max(load.latency_ms_p99 for load in loads),
+        spent=watch.spent,
+    )
 
 
-def _write(bench: Bench, url: str, writers: int) -> tuple[Run, int]:
-    """Run writers side by side; the run, and the payments that were accepted in all."""
+def _written(bench: Bench, url: str, writers: int) -> tuple[list[Load], Watch]:
+    """Let writers write for the measured time, and give what each says of itself."""
     words = [url, "", str(ACCOUNTS), str(BATCH), str(WARM_UP_SECONDS), str(bench.seconds(SECONDS))]
     with ExitStack() as stack:
         processes = []
@@ -68,15 +73,7 @@ def _write(bench: Bench, url: str, writers: int) -> tuple[Run, int]:
         names = {f"writer {number}": process.pid for number, process in enumerate(processes, start=1)}
         with bench.watch(names, url) as watch:
             _hear(processes, b"measured\n")
-        loads = [msgspec.json.decode(_line(process), type=Load) for process in processes]
-    run = Run(
-        value=sum(load.rate for load in loads),
-        count=sum(load.requests for load in loads),
-        latency_ms_p50=max(load.latency_ms_p50 for load in loads),
-        latency_ms_p99=max(load.latency_ms_p99 for load in loads),
-        spent=watch.spent,
-    )
-    return run, sum(load.payments for load in loads)
+        return [msgspec.json.decode(_line(process), type=Load) for process in processes], watch
 
 
 def _hear(processes: "Sequence[subprocess.Popen[bytes]]", wanted: bytes) -> None:
