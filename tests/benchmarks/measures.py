@@ -40,13 +40,17 @@ class Load(Struct, frozen=True, kw_only=True):
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What a stretch of time took: CPU and peak memory by process, WAL, and growth of the database."""
+    """What a stretch of time took: CPU and peak memory by process, WAL, and growth of the database.
+
+    `elsewhere_cores` is how many cores others kept busy meanwhile, who have nothing to do with it.
+    """
 
     seconds: float
     cpu_seconds: dict[str, float]
     memory_mib: dict[str, float]
     wal_bytes: int
     disk_bytes: int
+    elsewhere_cores: float
 
 
 class Run(Struct, frozen=True, kw_only=True):

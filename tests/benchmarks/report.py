@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from rich.console import Console
@@ -13,7 +13,9 @@ from tests.benchmarks.measures import Measured
 from tests.benchmarks.references import Reference
 from tests.benchmarks.targets import Verdict
 
-_MIB = 1024 * 1024
+ELSEWHERE_CORES_MAX: Final = 0.3
+"""So much may others compute, the benchmark's own looking included, before the report says that they did."""
+
 _PLAIN_MAX = 100
 _CPU_SHOWN_MIN = 0.0005
 
@@ -44,6 +46,15 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_verdicts(report.verdicts, measured))
     console.print(_spent(report.measured))
     console.print(_references(report.references))
+    busiest = max(
+        (run.spent.elsewhere_cores for found in report.measured for run in found.runs if run.spent is not None),
+        default=0.0,
+    )
+    if busiest > ELSEWHERE_CORES_MAX:
+        console.print(
+            f"Others kept up to {busiest:.1f} cores of this machine busy meanwhile: the figures are too low.",
+            style="yellow",
+        )
     for failure in report.failures:
         console.print(failure, style="bold red", markup=False)
 
@@ -86,6 +97,7 @@ def _spent(measured: Sequence[Measured]) -> Table:
     table.add_column("WAL B", justify="right")
     table.add_column("disk B", justify="right")
     table.add_column("load's share of a core", justify="right")
+    table.add_column("cores busy elsewhere", justify="right")
     for found in measured:
         last = found.runs[-1]
         if last.spent is None or not last.count:
@@ -99,6 +111,7 @@ def _spent(measured: Sequence[Measured]) -> Table:
             ", ".join(f"{name} {size:.0f}" for name, size in spent.memory_mib.items()),
             *((wal, disk) if found.makes_payments else ("", "")),
             "" if last.load is None else f"{last.load.core_share:.0%} ({last.load.program})",
+            f"{spent.elsewhere_cores:.2f}",
         )
     return table
 

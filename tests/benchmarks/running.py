@@ -124,7 +124,11 @@ def with_load(spent: Spent | None, load: Load) -> Spent | None:
     """Add what the load took to what everybody else did."""
     if spent is None:
         return None
-    return msgspec.structs.replace(spent, cpu_seconds=spent.cpu_seconds | {LOAD: load.cpu_seconds})
+    return msgspec.structs.replace(
+        spent,
+        cpu_seconds=spent.cpu_seconds | {LOAD: load.cpu_seconds},
+        elsewhere_cores=max(0.0, spent.elsewhere_cores - load.cpu_seconds / spent.seconds),
+    )
 
 
 def run_of_requests(load: Load, watch: Watch, *, payments_a_request: int = 1) -> Run:

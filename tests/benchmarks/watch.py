@@ -34,10 +34,12 @@ class Watch:
         self._over = threading.Event()
         self._looking = threading.Thread(target=self._look, name="watch", daemon=True)
         self._before: tuple[dict[str, float], int, int] = ({}, 0, 0)
+        self._busy_before = 0.0
         self._began = 0.0
 
     def __enter__(self) -> Self:
         self._before = self._state()
+        self._busy_before = busy_seconds()
         self._began = time.monotonic()
         self._looking.start()
         return self
@@ -45,17 +47,20 @@ class Watch:
     def __exit__(self, *_error: object) -> None:
         seconds = time.monotonic() - self._began
         self._over.set()
+        busy = busy_seconds() - self._busy_before
         cpu, wal, disk = self._state()
         self._looking.join()
         self._peak()
         cpu_before, wal_before, disk_before = self._before
         self._connection.close()
+        taken = {name: cpu[name] - cpu_before[name] for name in cpu if name in cpu_before}
         self.spent = Spent(
             seconds=seconds,
-            cpu_seconds={name: cpu[name] - cpu_before[name] for name in cpu if name in cpu_before},
+            cpu_seconds=taken,
             memory_mib=self._peaks,
             wal_bytes=wal - wal_before,
             disk_bytes=disk - disk_before,
+            elsewhere_cores=max(0.0, busy - sum(taken.values())) / seconds,
         )
 
     def _state(self) -> tuple[dict[str, float], int, int]:
@@ -74,6 +79,12 @@ class Watch:
             with suppress(psutil.Error):
                 seen = psutil.Process(number).memory_info().rss / _MIB
                 self._peaks[name] = max(seen, self._peaks.get(name, 0.0))
+
+
+def busy_seconds() -> float:
+    """For how long the machine's cores have been computing, all together, whoever for."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def cpu_seconds(number: int) -> float:
