@@ -83,5 +83,5 @@ class Notifier:
 
     def _send(self, topics: list[Topic]) -> None:
         if self._connection is None or self._connection.closed:
-            self._connection = self._database.connect(application="payment-ledger notifier")
+            self._connection = self._database.connect_to_repeat(application="payment-ledger notifier")
         wake(self._connection, self._database, *topics)

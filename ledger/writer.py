@@ -365,7 +365,9 @@ class Writer:
             wait_jitter=0.05,
         ):
             with attempt:
-                self._connection = self._database.connect(application="payment-ledger writer", options=_SESSION)
+                self._connection = self._database.connect_to_repeat(
+                    application="payment-ledger writer", options=_SESSION
+                )
         assert self._connection is not None
         return self._connection
 
