@@ -28,6 +28,7 @@ from ledger.settings import Settings
 from ledger.sql import load_statements
 from ledger.writer import Writer
 from tests.benchmarks.books import ensure_effects, ensure_payments, wait_until_settled
+from tests.benchmarks.instant_gateway import Manners
 from tests.benchmarks.measures import Measured, Run
 from tests.benchmarks.parts import serving
 from tests.benchmarks.running import Bench, connected, processes_of
@@ -56,9 +57,9 @@ class Drained(Struct, frozen=True, kw_only=True):
 def measure(bench: Bench) -> Sequence[Measured]:
     """Drain a queue with a good gateway, and then one with a bad gateway."""
     runs: list[tuple[Run, Drained]] = []
-    able, _ = _drain(bench)
+    able, _ = _drain(bench, Manners())
     for _ in range(1 if bench.quick else 2):
-        drained, run = _drain(bench, error_rate=ERROR_RATE, timeout_rate=TIMEOUT_RATE)
+        drained, run = _drain(bench, Manners(error_rate=ERROR_RATE, timeout_rate=TIMEOUT_RATE))
         runs.append((run, drained))
         bench.tell(f"{BAD}: {drained}")
     return [
@@ -75,10 +76,10 @@ def allowed(attempts_a_second: float) -> float:
     return (1 - ERROR_RATE - TIMEOUT_RATE) * min(attempts_a_second, slots)
 
 
-def _drain(bench: Bench, **manners: float) -> tuple[Drained, Run]:
+def _drain(bench: Bench, manners: Manners) -> tuple[Drained, Run]:
     with (
         bench.ledger(accounts=ACCOUNTS) as url,
-        bench.gateway(**manners) as (gateway_url, gateway),
+        bench.gateway(manners) as (gateway_url, gateway),
         connected(url) as connection,
     ):
         _request(url)

@@ -29,7 +29,7 @@ class Manners(Struct, frozen=True, kw_only=True):
     `delay_seconds` is how long every other answer takes.
     """
 
-    port: int
+    port: int = 0
     error_rate: float = 0.0
     timeout_rate: float = 0.0
     hang_seconds: float = 1.5

@@ -13,7 +13,7 @@ scenarios 8 and 9 verify whole. The small store is verified whole, as ever.
 import json
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from ledger.database import Database
 from tests.benchmarks.accepting import accept_on
-from tests.benchmarks.books import BooksWrong, ensure_effects_since, successes, wait_until_settled
+from tests.benchmarks.books import BooksWrong, Successes, ensure_effects_since, successes
 from tests.benchmarks.durability import ensure_durable
 from tests.benchmarks.measures import Measured, Run
 from tests.benchmarks.parts import Service, run_command, serving, timed_command
@@ -66,30 +66,50 @@ START: Final = "start to ready"
 
 
 class Filled(Struct, frozen=True):
-    """A store that was filled: where it is, what is in it, and what was measured on it so far."""
+    """A store that was filled: what its measurements are called by, where it is, and what is in it."""
 
+    suffix: str
     url: str
     loaded: Loaded
     accounts: int
 
 
+class Served(Struct, frozen=True):
+    """A store with the service and the gateway that run on it, and what had succeeded before."""
+
+    filled: Filled
+    service: Service
+    gateway: int
+    gateway_url: str
+    before: Successes
+
+
 def measure(bench: Bench) -> Sequence[Measured]:
-    """Measure on both stores."""
-    with bench.ledger(accounts=0) as url:
-        found = _measure_on(bench, _fill(bench, url, SMALL_EVENTS), suffix=", small store")
-    with _partly_verified(bench) as url:
-        found += _measure_on(bench, _fill(bench, url, bench.sizes.large_events), suffix=", large store")
-    return found
+    """Measure on both stores, one right after the other, so that both meet the same machine."""
+    with bench.ledger(accounts=0) as small_url, _partly_verified(bench) as large_url:
+        stores = [
+            _fill(bench, small_url, SMALL_EVENTS, suffix=", small store"),
+            _fill(bench, large_url, bench.sizes.large_events, suffix=", large store"),
+        ]
+        with ExitStack() as stack:
+            served = [stack.enter_context(_serving(bench, store)) for store in stores]
+            found = [
+                Measured(name=START + each.filled.suffix, runs=[Run(value=each.service.start_seconds, count=1)])
+                for each in served
+            ]
+            found += _read_all(bench, served)
+            found += [_settle(bench, each) for each in served]
+        return found + [_accept(bench, store) for store in stores]
 
 
-def _fill(bench: Bench, url: str, events: int) -> Filled:
+def _fill(bench: Bench, url: str, events: int, *, suffix: str) -> Filled:
     """Fill a store; a small one has the shape of a large one, so that pages are as full in both."""
     store = Store(events=events, accounts=events // EVENTS_AN_ACCOUNT, long_account=events // LONG_SHARE)
     loaded = load_store(Database(url), store)
     bench.tell(f"loaded {loaded.events:,} events, {loaded.events_a_second:,.0f} a second")
     timed = timed_command(bench.directory, url, "rebuild", "--json")
     bench.tell(f"rebuilt the read models, {loaded.events / timed.seconds:,.0f} events a second")
-    return Filled(url, loaded, store.accounts)
+    return Filled(suffix, url, loaded, store.accounts)
 
 
 @contextmanager
@@ -104,39 +124,57 @@ def _partly_verified(bench: Bench) -> Iterator[str]:
                 raise BooksWrong(f"audit verify {words}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
 
 
-def _measure_on(bench: Bench, filled: Filled, *, suffix: str) -> list[Measured]:
-    url, accounts = filled.url, filled.accounts
-    with bench.gateway() as (gateway_url, gateway), connected(url) as connection:
-        bench.server.checkpoint()
+@contextmanager
+def _serving(bench: Bench, filled: Filled) -> Iterator[Served]:
+    """Run the whole service on a store, from a checkpoint on."""
+    with connected(filled.url) as connection:
         before = successes(connection)
-        with serving(bench.directory, url, gateway_url=gateway_url) as service:
-            wait_until_settled(connection)
-            start = Measured(name=START + suffix, runs=[Run(value=service.start_seconds, count=1)])
-            found = [start, *_read_all(bench, service, filled, suffix=suffix)]
-            run = settle_on(bench, url, service, gateway, accounts=accounts)
-            found.append(Measured(name=f"settled{suffix}", runs=[run], makes_payments=True))
-            bench.tell(f"settled{suffix}: {run.value:,.0f}")
-            ensure_effects_since(connection, before, gateway_url)
-            service.ensure_whole()
-        traffic = Traffic(kind="deposits", accounts=accounts)
-        accepted = accept_on(bench, url, traffic, connections=CONNECTIONS)
-        found.append(Measured(name=f"POST deposit{suffix}", runs=[accepted], makes_payments=True))
-        bench.tell(f"POST deposit{suffix}: {accepted.value:,.0f}")
-    return found
+    place = bench.directory / filled.suffix.strip(", ")
+    place.mkdir()
+    bench.server.checkpoint()
+    with (
+        bench.gateway(place=place) as (gateway_url, gateway),
+        serving(place, filled.url, gateway_url=gateway_url) as service,
+    ):
+        yield Served(filled, service, gateway, gateway_url, before)
 
 
-def _read_all(bench: Bench, service: Service, filled: Filled, *, suffix: str) -> list[Measured]:
-    dice = random.Random(10)
-    payments = filled.loaded.payment_ids
-    users = [dice.randint(2, filled.accounts) for _ in range(len(payments))]
+def _read_all(bench: Bench, served: Sequence[Served]) -> list[Measured]:
+    """Measure each route on one store and then on the other."""
     found = []
     for name, path in (ROUTES | LONG_ROUTES).items():
-        paths = [
-            f"/api/v1{path.format(user=user, payment=payment)}" for user, payment in zip(users, payments, strict=True)
-        ]
-        found.append(read(bench, service, filled.url, name + suffix, paths, repeats=1))
+        for each in served:
+            dice = random.Random(path)
+            paths = [
+                f"/api/v1{path.format(user=dice.randint(2, each.filled.accounts), payment=payment)}"
+                for payment in each.filled.loaded.payment_ids
+            ]
+            found.append(_read(bench, each, name, paths))
+    dice = random.Random(AT_A_TIME)
     now = datetime.now(UTC)
     moments = [now - timedelta(days=dice.random() * DAYS * LATER) for _ in range(1_000)]
     paths = [f"/api/v1/users/1/balance?at={at:%Y-%m-%dT%H:%M:%S}Z" for at in moments]
-    found.append(read(bench, service, filled.url, AT_A_TIME + suffix, paths, repeats=1, connections=1))
-    return found
+    return found + [_read(bench, each, AT_A_TIME, paths, connections=1) for each in served]
+
+
+def _read(bench: Bench, each: Served, name: str, paths: Sequence[str], *, connections: int = CONNECTIONS) -> Measured:
+    filled = each.filled
+    return read(bench, each.service, filled.url, name + filled.suffix, paths, repeats=1, connections=connections)
+
+
+def _settle(bench: Bench, each: Served) -> Measured:
+    filled = each.filled
+    run = settle_on(bench, filled.url, each.service, each.gateway, accounts=filled.accounts)
+    with connected(filled.url) as connection:
+        ensure_effects_since(connection, each.before, each.gateway_url)
+    name = f"settled{filled.suffix}"
+    bench.tell(f"{name}: {run.value:,.0f}")
+    return Measured(name=name, runs=[run], makes_payments=True)
+
+
+def _accept(bench: Bench, filled: Filled) -> Measured:
+    traffic = Traffic(kind="deposits", accounts=filled.accounts)
+    run = accept_on(bench, filled.url, traffic, connections=CONNECTIONS)
+    name = f"POST deposit{filled.suffix}"
+    bench.tell(f"{name}: {run.value:,.0f}")
+    return Measured(name=name, runs=[run], makes_payments=True)

@@ -73,13 +73,14 @@ class Bench:
                 verify(self.directory, Database(url))
 
     @contextmanager
-    def gateway(self, **manners: float) -> Iterator[tuple[str, int]]:
-        """Run the instant gateway; its URL, and the number of its process."""
+    def gateway(self, manners: Manners | None = None, *, place: Path | None = None) -> Iterator[tuple[str, int]]:
+        """Run the instant gateway; its URL, and the number of its process. Its log is in `place`, if given."""
+        place = self.directory if place is None else place
         port = free_port()
-        words = msgspec.json.encode(Manners(port=port, **manners)).decode()
+        words = msgspec.json.encode(msgspec.structs.replace(manners or Manners(), port=port)).decode()
         command = [sys.executable, "-P", "-m", "tests.benchmarks.instant_gateway", words]
-        with started(self.directory, GATEWAY, command, environment()) as process:
-            wait_for(process, self.directory / f"{GATEWAY}.log", lambda log: b"ready" in log)
+        with started(place, GATEWAY, command, environment()) as process:
+            wait_for(process, place / f"{GATEWAY}.log", lambda log: b"ready" in log)
             yield f"http://127.0.0.1:{port}", process.pid
 
     def load(self, plan: Plan, watch: Any, *, wrk: bool = True) -> Load:
