@@ -57,10 +57,13 @@ SCENARIOS: Final = {
     for number in scenario.numbers
 }
 LARGE: Final = (10, 11)
+EXPECTED: Final = (BooksWrong, NotDurable, GeneratorTooSlow, PartFailed)
+"""What a scenario raises when its figures do not count; anything else is a mistake, and fails the run as well."""
+
 REFERENCE_SECONDS: Final = 8
 
 
-class _Runner:
+class Runner:
     """A run of some scenarios, and what has come of it so far."""
 
     def __init__(self, bench: Bench, references: References, console: Console) -> None:
@@ -81,9 +84,12 @@ class _Runner:
             found: Sequence[Measured] = []
             try:
                 found = scenario.measure(self._bench)
-            except (BooksWrong, NotDurable, GeneratorTooSlow, PartFailed) as failure:
+            except EXPECTED as failure:
                 self.failures.append(f"{which}: {failure}")
                 self._console.print(self.failures[-1], style="red", markup=False)
+            except Exception as failure:  # noqa: BLE001 - the other scenarios are worth their time all the same
+                self.failures.append(f"{which}: {type(failure).__name__}: {failure}")
+                self._console.print_exception()
             self._refer()
             self.measured += found
             self.around |= {each.name: self._mean() for each in found}
@@ -173,7 +179,7 @@ def _report(
     bench = Bench(server, repeats=repeat, quick=quick, sizes=sizes, tell=lambda line: console.print(line, style="dim"))
     seconds = round(bench.seconds(REFERENCE_SECONDS))
     with references_on(server, seconds=seconds) as references:
-        runner = _Runner(bench, references, console)
+        runner = Runner(bench, references, console)
         runner.run(scenarios)
     numbers = {number for scenario in scenarios for number in scenario.numbers}
     targets = [target for target in TARGETS if target.scenario in numbers]

@@ -1,10 +1,17 @@
 """A run is well only when every target was measured and met, and nothing failed."""
 
-import pytest
+from collections.abc import Sequence
+from pathlib import Path
 
-from tests.benchmarks.__main__ import LARGE, SCENARIOS, chosen
+import pytest
+from rich.console import Console
+
+from tests.benchmarks.__main__ import EXPECTED, LARGE, SCENARIOS, Runner, chosen
 from tests.benchmarks.measures import Measured, Run, percentile
+from tests.benchmarks.references import Reference, References
 from tests.benchmarks.report import Report
+from tests.benchmarks.running import Bench, Scenario, Sizes
+from tests.benchmarks.server import Server
 from tests.benchmarks.targets import TARGETS, Target, judge
 
 AROUND = {"T": 1000.0, "L": 4.0, "S": 100.0}
@@ -49,6 +56,40 @@ def test_a_run_with_a_failure_or_a_missed_target_is_not_well() -> None:
     assert report([*good]).ok
     assert not report([*bad]).ok
     assert not report([*good], "the books are wrong").ok
+
+
+class Steady(References):
+    """References that are always the same."""
+
+    def __init__(self) -> None:
+        """Need no server."""
+
+    def measure(self) -> Reference:
+        return Reference(transactions=1000.0, latency_ms=4.0, saves=100.0)
+
+
+@pytest.mark.parametrize("failure", [*EXPECTED, ValueError])
+def test_a_scenario_whose_figures_do_not_count_fails_the_run_and_leaves_the_others(failure: type[Exception]) -> None:
+    """Its figures are left out, and what was wrong is said."""
+
+    def fail(_: Bench) -> Sequence[Measured]:
+        raise failure("this is wrong")
+
+    bench = Bench(Server(Path(), ""), repeats=1, quick=True, sizes=Sizes())
+    runner = Runner(bench, Steady(), Console(quiet=True))
+
+    runner.run(
+        [
+            Scenario(numbers=(1,), title="bad", measure=fail),
+            Scenario(numbers=(2,), title="good", measure=lambda _: [measured("a", 1.0)]),
+        ]
+    )
+
+    assert len(runner.failures) == 1
+    assert "1, bad" in runner.failures[0]
+    assert "this is wrong" in runner.failures[0]
+    assert [found.name for found in runner.measured] == ["a"]
+    assert runner.around == {"a": AROUND}
 
 
 def test_every_scenario_of_the_issue_has_targets_and_a_measurement() -> None:
