@@ -185,6 +185,7 @@ class _Copies:
         """Come so near to the head that what is left can be applied under the lock."""
         while self.position < (head := self._head()):
             self._apply_upto(dict.fromkeys(_NAMES, head))
+        self._count()
 
     def _head(self) -> int:
         row = self._connection.execute(SQL["read_head"]).fetchone()
@@ -213,6 +214,10 @@ class _Copies:
     def _index(self) -> None:
         self._progress("indexing", 0, len(TABLES))
         self._run("create_indexes")
+        self._count()
+
+    def _count(self) -> None:
+        """Tell the planner how much there is. Live tables that were empty have told nothing of it before."""
         for done, name in enumerate(TABLES, start=1):
             self._connection.execute(sql.SQL("ANALYZE {}").format(table(name, REBUILT)))
             self._progress("indexing", done, len(TABLES))
