@@ -97,8 +97,9 @@ class _Look(Generic[FoundT]):
     async def take(self) -> FoundT | None:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
-        done, _ = await asyncio.wait({self._looking}, timeout=LOOK_SECONDS_MAX)
-        return self._looking.result() if done else None
+        looking = self._looking  # another caller may have begun the next one by the time this one is told
+        done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS_MAX)
+        return looking.result() if done else None
 
     async def close(self) -> None:
         if self._looking is not None:

@@ -1,5 +1,6 @@
 """Health and metrics: what operators and supervisors read, quick also when the database is gone."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -34,6 +35,17 @@ async def test_an_api_alone_is_healthy_while_its_database_is(client: httpx.Async
     assert {(model["name"], model["lag"]) for model in health["read_models"]} == {("read_models", 2), ("counters", 2)}
     assert health["dead_letters"] == {"failed": 0, "in_doubt": 0, "reconcile": 0}
     assert health["parts"] == []
+
+
+async def test_everybody_who_asks_at_once_gets_an_answer(client: httpx.AsyncClient) -> None:
+    """Also while one look ends and the next begins."""
+
+    async def ask(path: str) -> list[int]:
+        return [(await client.get(path)).status_code for _ in range(60)]
+
+    asked = await asyncio.gather(*(ask(path) for path in ("/api/v1/health", "/readyz") * 4))
+
+    assert asked == [[200] * 60] * 8
 
 
 async def test_health_shows_parts_letters_and_a_stopped_read_model(client: httpx.AsyncClient, seeds: Seeds) -> None:
