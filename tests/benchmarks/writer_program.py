@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import uvloop
 
+from api.garbage import collect_seldom
 from ledger.commands import PaymentAcceptance, RequestDeposit, RequestWithdrawal
 from ledger.database import Database
 from ledger.writer import Writer
@@ -64,6 +65,7 @@ class _Writing:
 
     async def run(self) -> Load:
         self._writer.start()
+        collect_seldom()  # as every part of the service does when it has started
         _say("ready")
         await asyncio.to_thread(sys.stdin.readline)
         feeding = [asyncio.create_task(self._feed()) for _ in range(SLICES)]
