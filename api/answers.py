@@ -29,10 +29,6 @@ class EncodedAnswer(ASGIResponse):
         self.body = body
         self._headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
-    def encode_headers(self) -> list[tuple[bytes, bytes]]:
-        """Give the headers as they are sent."""
-        return self._headers
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send the answer."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self._headers})

@@ -1,4 +1,4 @@
-"""What is to be reached, in one place: each row of the issue's table as data, and how a measurement is held to it.
+"""What is to be reached, in one place: each limit as data, and how a measurement is held to it.
 
 A target is a ratio: of a measured value to a reference of the same run (T, S, L), to another measurement of the same
 run, or to nothing, where the value itself is limited.
@@ -27,7 +27,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The limit as a reader knows it from the issue."""
+        """The limit as the report shows it."""
         sign, limit = (">=", self.at_least) if self.at_least is not None else ("<=", self.at_most)
         return f"{sign} {limit:g} {self.against}".rstrip()
 

@@ -92,7 +92,7 @@ def test_a_scenario_whose_figures_do_not_count_fails_the_run_and_leaves_the_othe
     assert runner.around == {"a": AROUND}
 
 
-def test_every_scenario_of_the_issue_has_targets_and_a_measurement() -> None:
+def test_every_scenario_has_targets_and_a_measurement() -> None:
     """One to thirteen, of which ten and eleven are for a machine with an hour to spare."""
     assert sorted(SCENARIOS) == list(range(1, 14))
     assert {target.scenario for target in TARGETS} == set(SCENARIOS)
