@@ -28,7 +28,7 @@ check: setup ## Lint, format and types
 bench: setup ## Measure how fast it is here, beside pgbench on the same Postgres (ARGS="--scenario 2 --quick")
 	@exec $(PY) -m api.cli bench $(ARGS)
 
-bench-large: setup ## The same on a store of ten million events, and over a million payments: half an hour
+bench-large: setup ## The same on a store of ten million events, and over a million payments: takes long
 	@exec $(PY) -m api.cli bench --large $(ARGS)
 
 chaos: setup ## Torment the service for ten minutes, and hold its books against everything (ARGS="--minutes 1 --seed 7")
