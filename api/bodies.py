@@ -13,6 +13,7 @@ from litestar.datastructures import Headers
 from litestar.types import Receive
 
 from api.errors import BodyTooLarge, ContentCodingUnsupported, RequestMalformed
+from api.time_limit import TimeLimit
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 PIECES_MAX: Final = 10_000
@@ -24,7 +25,7 @@ THROWN_AWAY_SECONDS_MAX: Final = 2.0
 _LENGTH: Final = re.compile("[0-9]{1,18}")
 
 
-async def read_body(receive: Receive, headers: Headers) -> bytes:
+async def read_body(receive: Receive, headers: Headers, time_limit: TimeLimit) -> bytes:
     """Read a body. Raises RequestMalformed, ContentCodingUnsupported, BodyTooLarge."""
     _refuse_codings(headers)
     announced = _announced_bytes(headers)
@@ -34,10 +35,10 @@ async def read_body(receive: Receive, headers: Headers) -> bytes:
             await _throw_away(receive)
         raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _read_whole(receive)
+        return await time_limit.keep(_read_whole(receive))
     except TimeoutError:
-        raise RequestMalformed(why=f"its body did not come to an end within {BODY_SECONDS_MAX:g} seconds") from None
+        why = f"its body did not come to an end within {time_limit.limit_seconds:g} seconds"
+        raise RequestMalformed(why=why) from None
 
 
 def _refuse_codings(headers: Headers) -> None:

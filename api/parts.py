@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeVar
 
 from api.account_reads import AccountReads
+from api.bodies import BODY_SECONDS_MAX
 from api.mock_gateway_client import MockGatewayClient
 from api.payment_reads import PaymentReads
 from api.pulse import Pulse
 from api.reads import Reads
+from api.time_limit import TimeLimit
 from ledger.commands import Command
 from ledger.database import Database
 from ledger.errors import LedgerError
@@ -28,7 +30,8 @@ AnswerT = TypeVar("AnswerT")
 class Parts:
     """The parts of one application.
 
-    `verifying` is held while the log is verified. `idempotency_hits` counts the requests that were answered again.
+    Bodies are read within `body_time`; `verifying` is held while the log is verified; `idempotency_hits` counts the
+    requests that were answered again.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -41,6 +44,7 @@ class Parts:
         self.accounts = AccountReads(self.reads)
         self.pulse = Pulse(self.reads)
         self.mock_gateway = MockGatewayClient(settings.demo_gateway_url)
+        self.body_time = TimeLimit(BODY_SECONDS_MAX)
         self.verifying = asyncio.Semaphore(VERIFICATIONS_MAX)
         self.idempotency_hits = 0
 

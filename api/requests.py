@@ -93,7 +93,7 @@ class LedgerRequest(Request[Any, Any, State]):
             content_type = self.headers.get("content-type", "")
             if content_type and not _JSON_TYPE.fullmatch(content_type):
                 raise MediaTypeUnsupported(content_type=content_type[:100])
-            body = await read_body(self.receive, self.headers)
+            body = await read_body(self.receive, self.headers, self.parts.body_time)
             if not body:
                 raise RequestMalformed(why="the body is empty, and has to be a JSON object")
             self._body = self._connection_state.body = body

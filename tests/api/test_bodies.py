@@ -12,8 +12,9 @@ from litestar import Litestar
 from litestar.datastructures import Headers
 from litestar.types import HTTPRequestEvent, Message
 
-from api.bodies import BODY_BYTES_MAX, PIECES_MAX, THROWN_AWAY_BYTES_MAX, read_body
+from api.bodies import BODY_BYTES_MAX, BODY_SECONDS_MAX, PIECES_MAX, THROWN_AWAY_BYTES_MAX, read_body
 from api.errors import BodyTooLarge, RequestMalformed
+from api.time_limit import TimeLimit
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,11 @@ class Sender:
             return {"type": "http.request", "body": self._pieces[self.taken - 1], "more_body": more}
         assert self._then is not None
         return await self._then()
+
+
+def in_time() -> TimeLimit:
+    """As much time as the service gives."""
+    return TimeLimit(BODY_SECONDS_MAX)
 
 
 async def never() -> Message:
@@ -81,7 +87,7 @@ async def test_a_body_may_come_in_many_pieces() -> None:
     """As many as are allowed, and they are put together in order."""
     sender = Sender([b"%d," % number for number in range(PIECES_MAX)])
 
-    body = await read_body(sender.receive, Headers())
+    body = await read_body(sender.receive, Headers(), in_time())
 
     assert body == b"".join(b"%d," % number for number in range(PIECES_MAX))
 
@@ -91,30 +97,28 @@ async def test_a_body_in_too_many_pieces_is_refused() -> None:
     sender = Sender([b"x"] * (PIECES_MAX + 1))
 
     with pytest.raises(RequestMalformed, match="pieces"):
-        await read_body(sender.receive, Headers())
+        await read_body(sender.receive, Headers(), in_time())
 
 
-async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_never_ends_is_given_up() -> None:
     """It would hold its connection for ever."""
-    monkeypatch.setattr("api.bodies.BODY_SECONDS_MAX", 0.05)
-
     with pytest.raises(RequestMalformed, match="did not come to an end"):
-        await read_body(Sender([b"{"], then=never).receive, Headers())
+        await read_body(Sender([b"{"], then=never).receive, Headers(), TimeLimit(0.05))
 
 
 async def test_a_body_that_breaks_off_is_refused() -> None:
     """Half of a request is none."""
     with pytest.raises(RequestMalformed, match="closed before the end"):
-        await read_body(Sender([b"{"], then=disconnect).receive, Headers())
+        await read_body(Sender([b"{"], then=disconnect).receive, Headers(), in_time())
 
 
 async def test_a_body_as_large_as_allowed_is_taken() -> None:
     """To the byte."""
     whole = b"x" * BODY_BYTES_MAX
 
-    assert await read_body(Sender([whole[:-1], b"x"]).receive, Headers()) == whole
+    assert await read_body(Sender([whole[:-1], b"x"]).receive, Headers(), in_time()) == whole
     with pytest.raises(BodyTooLarge):
-        await read_body(Sender([whole, b"x"]).receive, Headers())
+        await read_body(Sender([whole, b"x"]).receive, Headers(), in_time())
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -124,7 +128,7 @@ async def test_the_rest_of_a_body_that_is_too_large_is_thrown_away(*, announced:
     headers = Headers({"content-length": str(160 * 65_536)} if announced else {})
 
     with pytest.raises(BodyTooLarge):
-        await read_body(sender.receive, headers)
+        await read_body(sender.receive, headers, in_time())
 
     assert sender.taken == 160
 
@@ -134,7 +138,7 @@ async def test_not_everything_is_thrown_away() -> None:
     sender = Sender([b"x" * 65_536] * 1_000)
 
     with pytest.raises(BodyTooLarge):
-        await read_body(sender.receive, Headers())
+        await read_body(sender.receive, Headers(), in_time())
 
     assert sender.taken * 65_536 <= BODY_BYTES_MAX + THROWN_AWAY_BYTES_MAX + 65_536
 
@@ -151,7 +155,7 @@ async def test_what_was_not_sent_yet_is_not_asked_for(headers: dict[str, str]) -
     sender = Sender([], then=never)
 
     with pytest.raises(BodyTooLarge):
-        await read_body(sender.receive, Headers(headers))
+        await read_body(sender.receive, Headers(headers), in_time())
 
     assert sender.taken == 0
 
@@ -162,7 +166,11 @@ async def test_a_client_that_announces_too_much_and_sends_nothing_is_answered(mo
     began = time.monotonic()
 
     with pytest.raises(BodyTooLarge):
-        await read_body(Sender([], then=never).receive, Headers({"content-length": str(BODY_BYTES_MAX + 1)}))
+        await read_body(
+            Sender([], then=never).receive,
+            Headers({"content-length": str(BODY_BYTES_MAX + 1)}),
+            in_time(),
+        )
 
     assert time.monotonic() - began < 2
 
@@ -172,7 +180,7 @@ async def test_a_length_that_is_none_is_not_looked_at(length: str) -> None:
     """The bytes are counted all the same."""
     headers = Headers({"content-length": length})
 
-    assert await read_body(Sender([BODY]).receive, headers) == BODY
+    assert await read_body(Sender([BODY]).receive, headers, in_time()) == BODY
 
 
 async def chunks(count: int) -> AsyncIterator[bytes]:
