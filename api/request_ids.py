@@ -8,10 +8,11 @@ A line for each request costs about as much as the request itself, so ordinary o
 the service could not answer is written at `warning`. Neither bodies nor headers are written.
 """
 
+import logging
 import re
+import secrets
 import time
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,9 +40,9 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its id, and its answer back with the same."""
-        identifier = next((value for name, value in scope["headers"] if name == HEADER and _SANE.fullmatch(value)), b"")
-        identifier = identifier or uuid4().hex.encode()
-        cast("dict[str, Any]", scope)[_KEY] = identifier.decode()
+        identifier = _given(scope) or secrets.token_hex(16)
+        encoded = identifier.encode()
+        cast("dict[str, Any]", scope)[_KEY] = identifier
         started = time.perf_counter()
         status = 0
 
@@ -49,18 +50,28 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (HEADER, identifier)]
+                message["headers"] = [*message["headers"], (HEADER, encoded)]
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
         finally:
-            log = _log.warning if status == 0 or status >= _SERVER_ERROR else _log.debug
-            log(
-                "request",
-                method=scope.get("method"),
-                path=scope["path"],
-                status=status,
-                elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
-                request_id=identifier.decode(),
-            )
+            level = logging.WARNING if status == 0 or status >= _SERVER_ERROR else logging.DEBUG
+            if _log.is_enabled_for(level):
+                _log.log(
+                    level,
+                    "request",
+                    method=scope.get("method"),
+                    path=scope["path"],
+                    status=status,
+                    elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+                    request_id=identifier,
+                )
+
+
+def _given(scope: Scope) -> str:
+    """The client's own id of a request, where it is sane."""
+    for name, value in scope["headers"]:
+        if name == HEADER and _SANE.fullmatch(value):
+            return value.decode()
+    return ""
