@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
+from ledger.arrays import Bigints, Texts
 from ledger.decisions import KeyTaken, QueueEntry, SubjectKind
 from ledger.events import IdempotencyKey
 from ledger.sql import load_statements
@@ -19,7 +20,7 @@ Connection = psycopg.Connection[Any]
 
 def ask_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> psycopg.Cursor[Any]:
     """Ask what was made under these (scope, key); `keys_taken` reads the answer."""
-    parameters = {"scopes": [scope for scope, _ in keys], "keys": [key for _, key in keys]}
+    parameters = {"scopes": Texts([scope for scope, _ in keys]), "keys": Texts([key for _, key in keys])}
     return connection.execute(SQL["read_keys"], parameters, prepare=True, binary=True)
 
 
@@ -40,7 +41,7 @@ def enqueue(connection: Connection, entries: Collection[QueueEntry]) -> None:
 
 def dequeue(connection: Connection, payment_ids: Collection[int]) -> None:
     """Send that payments are done with."""
-    connection.execute(SQL["dequeue"], {"payment_ids": list(payment_ids)}, prepare=True)
+    connection.execute(SQL["dequeue"], {"payment_ids": Bigints(payment_ids)}, prepare=True)
 
 
 def key_taken(
@@ -58,30 +59,30 @@ def key_taken(
 
 def _key_columns(keys: Collection[KeyTaken]) -> dict[str, list[Any]]:
     return {
-        "scopes": [key.idempotency.scope for key in keys],
-        "keys": [key.idempotency.key for key in keys],
-        "subject_kinds": [key.subject_kind for key in keys],
-        "subject_ids": [key.subject_id for key in keys],
-        "fingerprint_versions": [key.idempotency.fingerprint_version for key in keys],
-        "fingerprints": [key.idempotency.fingerprint for key in keys],
+        "scopes": Texts([key.idempotency.scope for key in keys]),
+        "keys": Texts([key.idempotency.key for key in keys]),
+        "subject_kinds": Texts([key.subject_kind for key in keys]),
+        "subject_ids": Bigints([key.subject_id for key in keys]),
+        "fingerprint_versions": Bigints([key.idempotency.fingerprint_version for key in keys]),
+        "fingerprints": Texts([key.idempotency.fingerprint for key in keys]),
     }
 
 
 def _queue_columns(entries: Collection[QueueEntry]) -> dict[str, list[Any]]:
     return {
-        "payment_ids": [entry.payment_id for entry in entries],
-        "account_ids": [entry.account_id for entry in entries],
-        "kinds": [entry.kind for entry in entries],
-        "amounts_minor": [entry.amount_minor for entry in entries],
-        "fees_minor": [entry.fee_minor for entry in entries],
-        "currencies": [entry.currency for entry in entries],
-        "series": [entry.series for entry in entries],
-        "gateway_keys": [entry.gateway_key for entry in entries],
-        "attempts": [entry.attempt for entry in entries],
-        "actions": [entry.action for entry in entries],
-        "inquiries": [entry.inquiries for entry in entries],
+        "payment_ids": Bigints([entry.payment_id for entry in entries]),
+        "account_ids": Bigints([entry.account_id for entry in entries]),
+        "kinds": Texts([entry.kind for entry in entries]),
+        "amounts_minor": Bigints([entry.amount_minor for entry in entries]),
+        "fees_minor": Bigints([entry.fee_minor for entry in entries]),
+        "currencies": Texts([entry.currency for entry in entries]),
+        "series": Bigints([entry.series for entry in entries]),
+        "gateway_keys": Texts([entry.gateway_key for entry in entries]),
+        "attempts": Bigints([entry.attempt for entry in entries]),
+        "actions": Texts([entry.action for entry in entries]),
+        "inquiries": Bigints([entry.inquiries for entry in entries]),
         "unknown": [entry.unknown for entry in entries],
-        "payment_versions": [entry.payment_version for entry in entries],
+        "payment_versions": Bigints([entry.payment_version for entry in entries]),
         "due_at": [entry.due_at for entry in entries],
         "trace_contexts": [entry.trace_context for entry in entries],
     }

@@ -12,7 +12,7 @@ SELECT k.scope, k.key, i.subject_kind, i.subject_id, i.fingerprint_version, i.fi
 INSERT INTO idempotency_keys (scope, key, subject_kind, subject_id, fingerprint_version, fingerprint)
 SELECT scope, key, subject_kind, subject_id, fingerprint_version, fingerprint
   FROM unnest(%(scopes)b::text[], %(keys)b::text[], %(subject_kinds)b::text[], %(subject_ids)b::bigint[],
-              %(fingerprint_versions)b::smallint[], %(fingerprints)b::text[])
+              %(fingerprint_versions)b::bigint[], %(fingerprints)b::text[])
     AS k (scope, key, subject_kind, subject_id, fingerprint_version, fingerprint)
 
 -- name: enqueue
@@ -22,8 +22,8 @@ INSERT INTO gateway_queue (payment_id, account_id, kind, amount_minor, fee_minor
 SELECT payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,
        action, inquiries, unknown, payment_version, due_at, trace_context
   FROM unnest(%(payment_ids)b::bigint[], %(account_ids)b::bigint[], %(kinds)b::text[], %(amounts_minor)b::bigint[],
-              %(fees_minor)b::bigint[], %(currencies)b::text[], %(series)b::integer[], %(gateway_keys)b::text[],
-              %(attempts)b::integer[], %(actions)b::text[], %(inquiries)b::integer[], %(unknown)b::boolean[],
+              %(fees_minor)b::bigint[], %(currencies)b::text[], %(series)b::bigint[], %(gateway_keys)b::text[],
+              %(attempts)b::bigint[], %(actions)b::text[], %(inquiries)b::bigint[], %(unknown)b::boolean[],
               %(payment_versions)b::bigint[], %(due_at)b::timestamptz[], %(trace_contexts)b::text[])
     AS q (payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,
           action, inquiries, unknown, payment_version, due_at, trace_context)

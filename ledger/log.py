@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 from msgspec import Struct
 
+from ledger.arrays import Bigints, Byteas, Texts
 from ledger.errors import LogBroken, StoreWithheld
 from ledger.seal import seal_rows
 from ledger.sql import load_statements
@@ -42,6 +43,18 @@ class Row(NamedTuple):
     state: bytes
 
 
+def locked_head(answer: psycopg.Cursor[Any]) -> tuple[Head, datetime]:
+    """Read the answer of `lock_head_to_append`: the head, and the database's clock when it was locked.
+
+    Raises LogBroken when there is no head.
+    """
+    row = answer.fetchone()
+    if row is None:
+        raise LogBroken(position=0, what="the head is missing")
+    *columns, clock, _ = row
+    return Head(*columns), clock
+
+
 def append(connection: psycopg.Connection[Any], head: Head, rows: Sequence[Row], *, moved: Head) -> "Appending":
     """Insert sealed rows after `head`, whose lock the caller holds, and move it; `moved` has time and counters.
 
@@ -54,7 +67,7 @@ def append(connection: psycopg.Connection[Any], head: Head, rows: Sequence[Row],
     digests = seal_rows(head.digest, head.position, rows)
     connection.execute(
         SQL["insert_events"],
-        {**row_columns(rows), "positions": list(positions), "digests": digests},
+        {**row_columns(rows), "positions": Bigints(positions), "digests": Byteas(digests)},
         prepare=True,
         binary=True,
     )
@@ -71,10 +84,10 @@ def append(connection: psycopg.Connection[Any], head: Head, rows: Sequence[Row],
 def row_columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     """Turn rows into the arrays that the INSERT statements take."""
     return {
-        "originator_ids": [row.originator_id for row in rows],
-        "originator_versions": [row.originator_version for row in rows],
-        "topics": [row.topic for row in rows],
-        "states": [row.state for row in rows],
+        "originator_ids": Texts([row.originator_id for row in rows]),
+        "originator_versions": Bigints([row.originator_version for row in rows]),
+        "topics": Texts([row.topic for row in rows]),
+        "states": Byteas([row.state for row in rows]),
     }
 
 

@@ -9,11 +9,17 @@ COMMIT
 -- batch that read anything else come after this one, as they would else miss what the last holder has just committed.
 SELECT position, digest, at, next_account_id, next_payment_sequence, withheld FROM head FOR UPDATE
 
--- name: bound_holding
--- Sent right after lock_head, and so counts from the moment at which the lock is held: whoever hangs with it holds the
--- others up no longer than this, because the server then ends his session. The time-out for idle transactions does not
--- do: psycopg ends a pipeline with a Flush behind its Sync, and the server stops that clock at the Flush for good.
-SET LOCAL transaction_timeout = '5s'
+-- name: lock_head_to_append
+-- The same and what else an append begins with, in one statement, because each costs time to send. The CTE makes the
+-- rest come after the wait for the head: the database's clock, and the bound of five seconds, which so counts from the
+-- moment at which the lock is held. Whoever hangs with it holds the others up no longer than that, because the server
+-- then ends his session. The time-out for idle transactions does not do: psycopg ends a pipeline with a Flush behind its
+-- Sync, and the server stops that clock at the Flush for good.
+WITH locked AS MATERIALIZED (
+    SELECT position, digest, at, next_account_id, next_payment_sequence, withheld FROM head FOR UPDATE)
+SELECT position, digest, at, next_account_id, next_payment_sequence, withheld, clock_timestamp(),
+       set_config('transaction_timeout', '5s', true)
+  FROM locked
 
 -- name: read_head
 SELECT position, digest, at, next_account_id, next_payment_sequence, withheld FROM head

@@ -33,7 +33,7 @@ from psycopg_pool import ConnectionPool
 
 from ledger.database import Database
 from ledger.log import SQL as LOG
-from ledger.log import Head, Row, append, row_columns
+from ledger.log import Head, Row, append, locked_head, row_columns
 from ledger.mapper import SNAPSHOT_TOPIC
 from ledger.sql import load_statements
 from ledger.wakeup import listen_statement, wake
@@ -242,14 +242,11 @@ def _append(connection: psycopg.Connection[Any], rows: list[Row]) -> tuple[Head,
     """Append in a transaction of its own; the head before and after."""
     with connection.pipeline():
         connection.execute(LOG["begin"])
-        heads = connection.execute(LOG["lock_head"], binary=True)
-        connection.execute(LOG["bound_holding"])
-        clocks = connection.execute(LOG["read_clock"], binary=True)
+        answer = connection.execute(LOG["lock_head_to_append"], binary=True)
     try:
-        (head_row,), (clock_row,) = heads.fetchall(), clocks.fetchall()
-        head = Head(*head_row)
+        head, clock = locked_head(answer)
         with connection.pipeline():
-            at = max(clock_row[0], head.at)
+            at = max(clock, head.at)
             moved = Head(head.position, head.digest, at, head.next_account_id, head.next_payment_sequence)
             appending = append(connection, head, rows, moved=moved)
         reached = appending.check()

@@ -38,7 +38,6 @@ from ledger.errors import (
     CommandRejected,
     DatabaseUnavailable,
     LedgerError,
-    LogBroken,
     OutcomeUnknown,
     Refusal,
     StoreWithheld,
@@ -49,7 +48,7 @@ from ledger.fail_points import fail_point
 from ledger.identifiers import account_stream, opening_scope, payment_scope, payment_stream, stream_id
 from ledger.keys_and_queue import ask_keys, dequeue, enqueue, insert_keys, keys_taken
 from ledger.log import SQL as LOG
-from ledger.log import Head, append, row_columns
+from ledger.log import Head, append, locked_head, row_columns
 from ledger.mapper import SNAPSHOT_TOPIC
 from ledger.payment import Payment
 from ledger.sql import load_statements
@@ -65,7 +64,7 @@ PATIENCE_SECONDS: Final = 10.0
 """How long a batch waits for the database to come back before its commands are refused as unavailable."""
 
 _SESSION: Final = {
-    # Longer than any other writer may hold the head (see bound_holding).
+    # Longer than any other writer may hold the head (see lock_head_to_append).
     "lock_timeout": "8s",
     # Durability is not for the session's settings to lose.
     "synchronous_commit": "on",
@@ -279,11 +278,9 @@ class Writer:
         fail_point("writer.before_lock")
         with connection.pipeline():
             connection.execute(LOG["begin"])
-            heads = connection.execute(LOG["lock_head"], prepare=True, binary=True)
-            connection.execute(LOG["bound_holding"])
-            clocks = connection.execute(LOG["read_clock"], prepare=True, binary=True)
+            heads = connection.execute(LOG["lock_head_to_append"], prepare=True, binary=True)
             keys = ask_keys(connection, asked) if asked else None
-        head = Head(*_only(heads))
+        head, clock = locked_head(heads)
         fail_point("writer.after_lock")
         if head.withheld:
             raise StoreWithheld
@@ -292,8 +289,7 @@ class Writer:
         self._learn(connection, streams_of(commands, taken.values()))
         # A payment is on an account that the command need not name.
         self._learn(connection, {account_stream(p.account_id) for p in self._payments_of(commands)})
-        at = max(_only(clocks)[0], head.at)
-        return head, BatchBooks(self._books, head, at=at, keys=taken)
+        return head, BatchBooks(self._books, head, at=max(clock, head.at), keys=taken)
 
     def _catch_up(self, connection: psycopg.Connection[Any], head: Head) -> None:
         """Apply what other writers have appended since the last batch.
@@ -344,8 +340,7 @@ class Writer:
             return False
         with connection.pipeline():
             connection.execute(LOG["begin"])
-            connection.execute(LOG["lock_head"])
-            connection.execute(LOG["bound_holding"])
+            connection.execute(LOG["lock_head_to_append"])
             digests = connection.execute(LOG["read_digest"], {"position": stored.head.position})
         row = digests.fetchone()
         connection.rollback()
@@ -410,10 +405,3 @@ def _key_of(command: AnyCommand) -> tuple[str, str] | None:
     if isinstance(command, OpenAccount) and command.idempotency_key is not None:
         return opening_scope(command.caller), command.idempotency_key
     return None
-
-
-def _only(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = cursor.fetchone()
-    if row is None:
-        raise LogBroken(position=0, what="the head is missing")
-    return row

@@ -49,7 +49,7 @@ GATHER_SECONDS: Final = 0.01
 
 _SESSION: Final = {
     # A projector that hangs in a transaction must not keep the next one from going on: the server ends its session.
-    # The time-out for idle transactions does not do (see ledger/log.sql, bound_holding).
+    # The time-out for idle transactions does not do (see ledger/log.sql, lock_head_to_append).
     "transaction_timeout": "6s",
     "lock_timeout": "5s",
     # What a client has read is not to be unread after a crash, and durability is not for a session's settings to lose.
