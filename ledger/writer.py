@@ -103,6 +103,8 @@ class Writer:
         self._queue_max = queue_max
         self._patience_seconds = patience_seconds
         self._books = Books(capacity=cache_capacity)
+        # Whether another writer had the head before the last batch: then one will have had it before the next.
+        self._overtaken = False
         self._connection: psycopg.Connection[Any] | None = None
         self._notifier = Notifier(database)
         self._waiting: deque[Waiting] = deque()
@@ -280,37 +282,44 @@ class Writer:
             connection.execute(LOG["begin"])
             heads = connection.execute(LOG["lock_head_to_append"], prepare=True, binary=True)
             keys = ask_keys(connection, asked) if asked else None
+            since = self._ask_since(connection) if self._overtaken else None
         head, clock = locked_head(heads)
         fail_point("writer.after_lock")
         if head.withheld:
             raise StoreWithheld
         taken = {} if keys is None else keys_taken(keys)
-        self._catch_up(connection, head)
+        self._catch_up(connection, head, since)
         self._learn(connection, streams_of(commands, taken.values()))
         # A payment is on an account that the command need not name.
         self._learn(connection, {account_stream(p.account_id) for p in self._payments_of(commands)})
         return head, BatchBooks(self._books, head, at=max(clock, head.at), keys=taken)
 
-    def _catch_up(self, connection: psycopg.Connection[Any], head: Head) -> None:
-        """Apply what other writers have appended since the last batch.
+    def _ask_since(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any] | None:
+        """Ask for the event at the books' position and for those that others have appended after it.
+
+        Empty books have nothing to catch up with.
+        """
+        books = self._books
+        if not books.accounts and not books.payments:
+            return None
+        parameters = {"after": books.position - 1, "upto": books.position + CATCH_UP_MAX}
+        return connection.execute(LOG["read_sealed"], parameters, prepare=True, binary=True)
+
+    def _catch_up(self, connection: psycopg.Connection[Any], head: Head, since: psycopg.Cursor[Any] | None) -> None:
+        """Apply what other writers have appended since the last batch; `since` has it if it was asked for already.
 
         All is forgotten instead when that is too much, or when the log at the books' position is not the one they are
         of, as when a standby that had not received everything was promoted.
         """
         books = self._books
-        behind = head.position - books.position
-        if behind == 0 and head.digest == books.digest:
+        self._overtaken = head.position != books.position
+        if not self._overtaken and head.digest == books.digest:
             return
-        if not 0 < behind <= CATCH_UP_MAX:
-            books.forget()
-        if books.accounts or books.payments:
-            beyond = {"after": books.position, "upto": head.position}
-            with connection.pipeline():
-                parameters = {"position": books.position}
-                digests = connection.execute(LOG["read_digest"], parameters, prepare=True, binary=True)
-                rows = connection.execute(LOG["read_positions"], beyond, prepare=True, binary=True)
-            if digests.fetchone() == (books.digest,):
-                books.absorb(rows)
+        since = since or self._ask_since(connection)
+        if since is not None:
+            rows = since.fetchall()
+            if rows and len(rows) == 1 + head.position - books.position and rows[0][-1] == books.digest:
+                books.absorb(row[:-1] for row in rows[1:])
             else:
                 books.forget()
         books.stand_at(head)

@@ -534,17 +534,23 @@ def test_a_store_without_its_head_is_named_and_used_again_when_mended(database: 
     assert answer(writer.submit(deposit())).payment_id == 1
 
 
-def test_a_log_that_went_another_way_is_read_anew(database: Database, writer: Writer) -> None:
-    """As when a standby was promoted that had not received everything: what the writer remembers never happened."""
-    given_account(writer)
+@contextmanager
+def losing_what_follows(database: Database) -> Iterator[None]:
+    """Take the ledger back to where it was, as when a standby is promoted that had not received everything."""
     with closing(database.connect(application="test", owner=True)) as owner:
         owner.execute("CREATE TEMP TABLE kept AS SELECT * FROM head")
-        answer(writer.submit(withdrawal("900")))
-        owner.execute("DELETE FROM events WHERE notification_id > 1")
+        yield
+        owner.execute("DELETE FROM events WHERE notification_id > (SELECT position FROM kept)")
         owner.execute("DELETE FROM gateway_queue")
-        owner.execute(
-            "UPDATE head SET (position, digest, next_payment_sequence) = (SELECT 1, kept.digest, 0 FROM kept)"
-        )
+        owner.execute("UPDATE head SET (position, digest, next_payment_sequence)"
+                      " = (SELECT position, digest, next_payment_sequence FROM kept)")  # fmt: skip
+
+
+def test_a_log_that_went_another_way_is_read_anew(database: Database, writer: Writer) -> None:
+    """What the writer remembers never happened, although the log is as long again."""
+    given_account(writer)
+    with losing_what_follows(database):
+        answer(writer.submit(withdrawal("900")))
     other = Writer(database)
     other.start()
     for _ in range(2):
@@ -554,6 +560,21 @@ def test_a_log_that_went_another_way_is_read_anew(database: Database, writer: Wr
     requested = answer(writer.submit(withdrawal("900")))
 
     assert (requested.payment_id, requested.refused) == (2049, False)
+    assert verify_seals(database).ok
+
+
+@pytest.mark.parametrize("lost", [deposit("900"), withdrawal("900")])
+def test_a_log_that_lost_its_end_is_read_anew(
+    database: Database, writer: Writer, lost: RequestDeposit | RequestWithdrawal
+) -> None:
+    """By one event as well as by several."""
+    given_account(writer)
+    with losing_what_follows(database):
+        answer(writer.submit(lost))
+
+    requested = answer(writer.submit(withdrawal("900")))
+
+    assert (requested.payment_id, requested.refused) == (1, False)
     assert verify_seals(database).ok
 
 
