@@ -229,12 +229,18 @@ class Writer:
             except LedgerError:
                 raise
             except Exception as mistake:  # noqa: BLE001 - whatever it is, it is to spoil no other command
-                _log.exception("deciding_failed", commands=len(batch))
-                self._start_over()
-                self._write_singly(batch, CommandFailed(what=f"{type(mistake).__name__}: {mistake}"))
+                self._mistaken(batch, mistake, committing=in_doubt is not None)
             else:
                 self._committed(batch, in_doubt)
             return
+
+    def _mistaken(self, batch: list[Waiting], mistake: Exception, *, committing: bool) -> None:
+        """Find the command that meets a mistake of ours; once the COMMIT was sent, to do it again might do it twice."""
+        if committing:
+            raise mistake
+        _log.exception("deciding_failed", commands=len(batch))
+        self._start_over()
+        self._write_singly(batch, CommandFailed(what=f"{type(mistake).__name__}: {mistake}"))
 
     def _write_singly(self, batch: list[Waiting], fault: CommandRejected | CommandFailed) -> None:
         """Find the command that cannot be carried out, so that only that one is refused."""

@@ -46,6 +46,7 @@ from ledger.errors import (
     WriterBusy,
     WriterStopped,
 )
+from ledger.fail_points import FailPoint, arm
 from ledger.money import AMOUNT_MINOR_MAX
 from ledger.writer import Writer
 from tests.databases import fresh_ledger
@@ -440,6 +441,23 @@ def test_a_connection_lost_around_the_commit_neither_loses_nor_doubles(postgres_
         assert requested.payment_id == 1
         assert log_topics(database).count("payment.requested") == 1
         assert verify_seals(database).ok
+
+
+def test_a_mistake_after_the_commit_is_not_taken_for_one_before(database: Database, writer: Writer) -> None:
+    """The batch is stored and may not be written again; its callers hear that nobody knows."""
+    given_account(writer)
+
+    def trip(place: FailPoint) -> None:
+        if place == "writer.after_commit":
+            arm(None)
+            raise RuntimeError("a mistake of ours")
+
+    arm(trip)
+    with pytest.raises(OutcomeUnknown):
+        answer(writer.submit(deposit("200")))
+
+    assert log_topics(database).count("payment.requested") == 1
+    assert answer(writer.submit(deposit("200"))).payment_id == 1025
 
 
 def test_a_batch_without_events_survives_a_lost_commit(postgres_url: str) -> None:
