@@ -16,8 +16,8 @@ from tests.benchmarks.targets import Verdict
 ELSEWHERE_CORES_MAX: Final = 0.3
 """So much may others compute, the benchmark's own looking included, before the report says that they did."""
 
-_PLAIN_MAX = 100
-_CPU_SHOWN_MIN = 0.0005
+_PLAIN_MAX: Final = 100
+_CPU_SHOWN_MIN: Final = 0.0005
 
 
 class Report(Struct, frozen=True, kw_only=True):
