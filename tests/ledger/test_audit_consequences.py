@@ -84,9 +84,11 @@ def test_a_key_of_an_event_that_cannot_be_read_is_not_to_blame(store: KeptStore)
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_snapshot_to_be_checked(store: KeptStore) -> None:
+def test_there_are_snapshots_to_be_checked(store: KeptStore) -> None:
     """Of the account with the long life."""
-    assert store.ask("SELECT originator_id, originator_version FROM snapshots") == [("account-5", 100)]
+    kept = store.ask("SELECT originator_id, originator_version FROM snapshots ORDER BY 2")
+
+    assert kept == [("account-5", version) for version in (20, 40, 60, 80, 100, 120)]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_there_is_a_snapshot_to_be_checked(store: KeptStore) -> None:
 )
 def test_a_snapshot_that_is_not_the_account_is_found_at_its_event(store: KeptStore, change: str, what: str) -> None:
     """Or that cannot be read: it would be read in the events' place."""
-    store.run(f"UPDATE snapshots SET {change}")
+    store.run(f"UPDATE snapshots SET {change} WHERE originator_version = 100")
 
     ((position,),) = store.ask(
         "SELECT notification_id FROM events WHERE originator_id = 'account-5' AND originator_version = 100"
@@ -123,7 +125,7 @@ def test_a_snapshot_of_another_shape_is_passed_over(store: KeptStore) -> None:
 def test_a_snapshot_of_what_is_not_there_is_found(store: KeptStore, stream: str, version: int) -> None:
     """It would be read as the account."""
     store.run(
-        "INSERT INTO snapshots SELECT %(stream)s, %(version)s, topic, state FROM snapshots",
+        "INSERT INTO snapshots SELECT %(stream)s, %(version)s, topic, state FROM snapshots LIMIT 1",
         stream=stream,
         version=version,
     )
