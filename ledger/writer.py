@@ -318,13 +318,16 @@ class Writer:
         of, as when a standby that had not received everything was promoted.
         """
         books = self._books
-        self._overtaken = head.position != books.position
-        if not self._overtaken and head.digest == books.digest:
+        behind = head.position - books.position
+        self._overtaken = behind != 0
+        if behind == 0 and head.digest == books.digest:
             return
+        if not 0 <= behind <= CATCH_UP_MAX:
+            books.forget()
         since = since or self._ask_since(connection)
         if since is not None:
             rows = since.fetchall()
-            if rows and len(rows) == 1 + head.position - books.position and rows[0][-1] == books.digest:
+            if rows and len(rows) == 1 + behind and rows[0][-1] == books.digest:
                 books.absorb(row[:-1] for row in rows[1:])
             else:
                 books.forget()

@@ -46,7 +46,7 @@ from ledger.errors import (
     WriterBusy,
     WriterStopped,
 )
-from ledger.fail_points import FailPoint, arm
+from ledger.fail_points import FailPoint
 from ledger.money import AMOUNT_MINOR_MAX
 from ledger.writer import Writer
 from tests.databases import fresh_ledger
@@ -443,18 +443,20 @@ def test_a_connection_lost_around_the_commit_neither_loses_nor_doubles(postgres_
         assert verify_seals(database).ok
 
 
-def test_a_mistake_after_the_commit_is_not_taken_for_one_before(database: Database, writer: Writer) -> None:
+def test_a_mistake_after_the_commit_is_not_taken_for_one_before(
+    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The batch is stored and may not be written again; its callers hear that nobody knows."""
     given_account(writer)
 
     def trip(place: FailPoint) -> None:
         if place == "writer.after_commit":
-            arm(None)
             raise RuntimeError("a mistake of ours")
 
-    arm(trip)
-    with pytest.raises(OutcomeUnknown):
-        answer(writer.submit(deposit("200")))
+    with monkeypatch.context() as tripping:
+        tripping.setattr("ledger.fail_points._reached", trip)
+        with pytest.raises(OutcomeUnknown):
+            answer(writer.submit(deposit("200")))
 
     assert log_topics(database).count("payment.requested") == 1
     assert answer(writer.submit(deposit("200"))).payment_id == 1025
@@ -581,18 +583,24 @@ def test_a_log_that_went_another_way_is_read_anew(database: Database, writer: Wr
     assert verify_seals(database).ok
 
 
+@pytest.mark.parametrize("overtaken", [False, True])
 @pytest.mark.parametrize("lost", [deposit("900"), withdrawal("900")])
 def test_a_log_that_lost_its_end_is_read_anew(
-    database: Database, writer: Writer, lost: RequestDeposit | RequestWithdrawal
+    database: Database, writer: Writer, lost: RequestDeposit | RequestWithdrawal, *, overtaken: bool
 ) -> None:
-    """By one event as well as by several."""
+    """By one event as well as by several, and for a writer that others have overtaken as for one that is alone."""
     given_account(writer)
+    if overtaken:
+        other = Writer(database)
+        other.start()
+        answer(other.submit(deposit("1")))
+        other.stop()
     with losing_what_follows(database):
         answer(writer.submit(lost))
 
     requested = answer(writer.submit(withdrawal("900")))
 
-    assert (requested.payment_id, requested.refused) == (1, False)
+    assert (requested.payment_id, requested.refused) == (1025 if overtaken else 1, False)
     assert verify_seals(database).ok
 
 
