@@ -2,7 +2,7 @@
 
 psycopg can send any list, and so looks at each element for itself, and names the type by the largest number that it
 meets, so that one statement is prepared once for small numbers and once more for large ones. A batch has some twenty
-columns; what that costs is a fifth of all that the writer computes.
+columns, and that took a fifth of all that the writer computed.
 """
 
 import struct
