@@ -65,16 +65,27 @@ class Books:
         self.position, self.digest = head.position, head.digest
 
     def absorb(self, rows: Iterable[tuple[int, str, int, str, bytes]]) -> None:
-        """Apply events that other writers have appended (position, stream, version, topic, state) to what is known."""
+        """Take in events that other writers have appended (position, stream, version, topic, state).
+
+        A payment that others go on with is forgotten, because most of its commands then come to them; a new one is
+        kept, as it may be this writer that goes on with it.
+        """
         for _, stream, version, topic, state in rows:
-            known = self.accounts.get(stream) or self.payments.get(stream)
-            if known is None and topic not in _PENDING_TOPICS:
+            account = self.accounts.get(stream)
+            if account is not None:
+                if version > account.version:
+                    assert version == account.version + 1, stream
+                    self._put(_evolve(account, decode(stream, version, topic, state)))
+                continue
+            requested = topic == PaymentRequested.TOPIC
+            if not requested:
+                self.payments.pop(stream, None)
+            if topic not in _PENDING_TOPICS:
                 continue
             recorded = decode(stream, version, topic, state)
             self._absorb_pending(recorded.data)
-            if known is not None and version > known.version:
-                assert version == known.version + 1, stream
-                self._put(_evolve(known, recorded))
+            if requested and stream not in self.payments:
+                self._put(_evolve(None, recorded))
 
     def _absorb_pending(self, event: AnyEvent) -> None:
         account_id, change_minor = pending_change(event)
@@ -109,12 +120,13 @@ class Books:
             self.payments.popitem(last=False)
 
     def _put(self, aggregate: Account | Payment) -> None:
+        stream = aggregate.id
         if isinstance(aggregate, Account):
-            self.accounts[aggregate.id] = aggregate
-            self.accounts.move_to_end(aggregate.id)
+            self.accounts[stream] = aggregate
+            self.accounts.move_to_end(stream)
         else:
-            self.payments[aggregate.id] = aggregate
-            self.payments.move_to_end(aggregate.id)
+            self.payments[stream] = aggregate
+            self.payments.move_to_end(stream)
 
 
 class BatchBooks:

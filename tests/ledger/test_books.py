@@ -291,8 +291,8 @@ def test_a_learnt_account_knows_what_is_on_its_way(ledger: PaperWriter) -> None:
 # --- what others have written ----------------------------------------------------------------------------------------
 
 
-def test_events_of_others_change_what_is_known_and_nothing_else(ledger: PaperWriter) -> None:
-    """An account or payment in memory goes along; what is not in memory stays out of it."""
+def test_events_of_others_change_the_accounts_that_are_known(ledger: PaperWriter) -> None:
+    """An account in memory goes along; one that is not stays out of it."""
     ledger.one(withdrawal("1.00"))
     other = PaperWriter(ledger.store)
     other.told(1, "approved", Succeed())
@@ -302,6 +302,29 @@ def test_events_of_others_change_what_is_known_and_nothing_else(ledger: PaperWri
     ledger.begin()
 
     assert ledger.books.accounts == {"account-1": ledger.account(1)}
+
+
+def test_a_payment_that_others_go_on_with_is_forgotten(ledger: PaperWriter) -> None:
+    """It is read again where it is needed, and then as they have left it."""
+    ledger.one(deposit("1.00", idempotency_key="k"))
+    other = PaperWriter(ledger.store)
+    other.told(1, "approved", Succeed())
+
+    ledger.begin()
+    forgotten = "payment-1" not in ledger.books.payments
+    replayed = ledger.one(deposit("1.00", idempotency_key="k"))
+
+    assert forgotten
+    assert replayed.replayed
+    assert ledger.books.payments["payment-1"].state == "succeeded"
+
+
+def test_a_payment_that_others_have_accepted_is_known(ledger: PaperWriter) -> None:
+    """The one who accepts payments is seldom the one who settles them, and who settles them need not read them."""
+    PaperWriter(ledger.store).one(withdrawal("1.00"))
+
+    ledger.begin()
+
     assert ledger.books.payments == {"payment-1": ledger.payment(1)}
 
 
@@ -317,7 +340,6 @@ def test_what_is_on_its_way_by_others_counts(ledger: PaperWriter) -> None:
 
     assert both == {"account-1": 490}
     assert ledger.books.pending_minor == {"account-1": 294}
-    assert ledger.books.payments == {}
 
 
 def test_an_event_that_is_known_already_is_not_applied_twice(ledger: PaperWriter) -> None:
