@@ -29,6 +29,7 @@ import structlog
 from msgspec import Struct
 
 from ledger.answering import Waiting, all_answers, answer_all
+from ledger.arrays import Bigints, Texts
 from ledger.books import BatchBooks, Books, streams_of
 from ledger.commands import AnyCommand, Command, OpenAccount, RequestDeposit, RequestWithdrawal
 from ledger.database import Database
@@ -60,6 +61,9 @@ CACHE_CAPACITY: Final = 50_000
 CATCH_UP_MAX: Final = 20_000
 """When other writers have appended more events than this, the books are read anew as far as they are needed."""
 
+GATHER_SECONDS: Final = 0.0015
+"""How long commands gather after a batch of several: while that one was written, their like has come in."""
+
 PATIENCE_SECONDS: Final = 10.0
 """How long a batch waits for the database to come back before its commands are refused as unavailable."""
 
@@ -68,6 +72,10 @@ _SESSION: Final = {
     "lock_timeout": "8s",
     # Durability is not for the session's settings to lose.
     "synchronous_commit": "on",
+    # Every look-up is by key, whatever a batch's size. The server would rather plan a small batch anew each time, which
+    # takes longer than to carry it out, or keep a plan made while a table was small and read all of it ever after.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
 }
 _FAULTS_OF_DATA: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
@@ -105,6 +113,7 @@ class Writer:
         self._books = Books(capacity=cache_capacity)
         # Whether another writer had the head before the last batch: then one will have had it before the next.
         self._overtaken = False
+        self._in_company = False
         self._connection: psycopg.Connection[Any] | None = None
         self._notifier = Notifier(database)
         self._waiting: deque[Waiting] = deque()
@@ -196,7 +205,11 @@ class Writer:
         with self._arrived:
             while not self._waiting and not self._stopping:
                 self._arrived.wait()
+        if self._in_company and len(self._waiting) < self._batch_max and not self._stopping:
+            time.sleep(GATHER_SECONDS)
+        with self._arrived:
             count = min(len(self._waiting), self._batch_max)
+            self._in_company = count > 1
             return [self._waiting.popleft() for _ in range(count)]
 
     def _write(self, batch: list[Waiting]) -> None:
@@ -283,21 +296,25 @@ class Writer:
     def _begin(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> tuple[Head, BatchBooks]:
         """Lock the head and bring the books up to it, with all that these commands need."""
         asked = {key for command in commands if (key := _key_of(command)) is not None}
+        absent = self._absent(streams_of(commands, ()))
         fail_point("writer.before_lock")
         with connection.pipeline():
             connection.execute(LOG["begin"])
             heads = connection.execute(LOG["lock_head_to_append"], prepare=True, binary=True)
             keys = ask_keys(connection, asked) if asked else None
             since = self._ask_since(connection) if self._overtaken else None
+            streams = _ask_streams(connection, absent) if absent else None
         head, clock = locked_head(heads)
         fail_point("writer.after_lock")
         if head.withheld:
             raise StoreWithheld
         taken = {} if keys is None else keys_taken(keys)
         self._catch_up(connection, head, since)
-        self._learn(connection, streams_of(commands, taken.values()))
+        if streams is not None:
+            self._learn(streams)
+        self._find(connection, streams_of(commands, taken.values()) - absent)
         # A payment is on an account that the command need not name.
-        self._learn(connection, {account_stream(p.account_id) for p in self._payments_of(commands)})
+        self._find(connection, {account_stream(p.account_id) for p in self._payments_of(commands)})
         return head, BatchBooks(self._books, head, at=max(clock, head.at), keys=taken)
 
     def _ask_since(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any] | None:
@@ -333,18 +350,21 @@ class Writer:
                 books.forget()
         books.stand_at(head)
 
-    def _learn(self, connection: psycopg.Connection[Any], streams: set[str]) -> None:
-        """Read streams that are not in memory; one that does not exist stays unknown."""
+    def _find(self, connection: psycopg.Connection[Any], streams: set[str]) -> None:
+        """Read streams that turn out not to be in memory."""
+        if absent := self._absent(streams):
+            with connection.pipeline():
+                answers = _ask_streams(connection, absent)
+            self._learn(answers)
+
+    def _absent(self, streams: set[str]) -> set[str]:
         books = self._books
-        missing = [name for name in streams if name not in books.accounts and name not in books.payments]
-        if not missing:
-            return
-        account_ids = [stream_id(name) for name in missing if name.startswith("account-")]
-        parameters = {"streams": missing, "snapshot_topic": SNAPSHOT_TOPIC}
-        with connection.pipeline():
-            rows = connection.execute(LOG["read_streams"], parameters, prepare=True, binary=True)
-            sums = connection.execute(SQL["read_pending"], {"account_ids": account_ids}, prepare=True, binary=True)
-        books.learn(rows, dict(sums))
+        return {name for name in streams if name not in books.accounts and name not in books.payments}
+
+    def _learn(self, answers: "tuple[psycopg.Cursor[Any], psycopg.Cursor[Any]]") -> None:
+        """Take in what `_ask_streams` has been answered; a stream that does not exist stays unknown."""
+        rows, sums = answers
+        self._books.learn(rows, dict(sums))
 
     def _payments_of(self, commands: list[AnyCommand]) -> Iterable[Payment]:
         for command in commands:
@@ -414,6 +434,17 @@ def _store(connection: psycopg.Connection[Any], head: Head, batch: BatchBooks) -
         if snapshots := batch.snapshots:
             connection.execute(LOG["insert_snapshots"], row_columns(snapshots), prepare=True)
     return head if appending is None else appending.check()
+
+
+def _ask_streams(
+    connection: psycopg.Connection[Any], streams: set[str]
+) -> "tuple[psycopg.Cursor[Any], psycopg.Cursor[Any]]":
+    """Ask for streams, and for what the deposits on their way to the accounts among them would credit."""
+    account_ids = Bigints(stream_id(name) for name in streams if name.startswith("account-"))
+    parameters = {"streams": Texts(streams), "snapshot_topic": SNAPSHOT_TOPIC}
+    rows = connection.execute(LOG["read_streams"], parameters, prepare=True, binary=True)
+    sums = connection.execute(SQL["read_pending"], {"account_ids": account_ids}, prepare=True, binary=True)
+    return rows, sums
 
 
 def _key_of(command: AnyCommand) -> tuple[str, str] | None:
