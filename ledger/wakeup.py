@@ -1,11 +1,13 @@
 """Tells the other processes that there is something new, and lets them wait for it.
 
 A NOTIFY inside the writer's transaction would take a lock over the whole database at its commit, so it is sent
-afterwards, by a thread with a connection of its own; what is asked for while one is on its way is sent as one. A
-wake-up may get lost with a process or a connection: whoever waits also looks by itself now and then.
+afterwards, by a thread with a connection of its own. The first one goes at once; what is asked for while it is on its
+way, or right after it, goes as one more. A wake-up may get lost with a process or a connection: whoever waits also
+looks by itself now and then.
 """
 
 import threading
+import time
 from contextlib import suppress
 from typing import Any, Final, Literal, LiteralString
 
@@ -16,6 +18,9 @@ from ledger.database import Database
 from ledger.sql import load_statements
 
 SQL: Final = load_statements("ledger", "wakeup.sql")
+
+GATHER_SECONDS: Final = 0.01
+"""How long wake-ups gather after one was sent. Who hears one looks at all there is, and each costs time."""
 
 Topic = Literal["log", "queue"]
 """`log`: events were appended. `queue`: the gateway queue has an entry that is due now."""
@@ -80,6 +85,8 @@ class Notifier:
             # A wake-up that cannot be sent is not worth an error: the listeners poll.
             with suppress(psycopg.Error):
                 self._send(topics)
+            if not self._stopping:
+                time.sleep(GATHER_SECONDS)
 
     def _send(self, topics: list[Topic]) -> None:
         if self._connection is None or self._connection.closed:

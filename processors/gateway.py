@@ -273,6 +273,8 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float |
 
 
 def _http_date(text: str) -> datetime | None:
+    if not text:
+        return None
     try:
         date = parsedate_to_datetime(text)
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)

@@ -4,8 +4,8 @@ A claim takes no more rows than there are free call slots, leases them and count
 the call. A worker that dies in the middle leaves a lease that runs out; whoever finds it records that attempt as lost
 before anything else happens to the payment. A worker that was held up begins no call when its lease has run out: by
 then the gateway may have been asked, and may have said that it never saw the payment. What follows from an answer is
-decided in `payment_process`; the schedule is in the database. Between two claims the worker sleeps until it is told of
-new work, a call ends, or something is due.
+decided in `payment_process`; the schedule is in the database. When the queue has nothing more the worker sleeps until
+it is told of new work, or something is due.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from secrets import token_hex
 from typing import Any, Final
-from uuid import uuid4
 
 import psycopg
 import stamina
@@ -53,12 +53,16 @@ DRAIN_SECONDS: Final = 6.0
 BEAT_SECONDS: Final = 2.0
 """How often the worker says that it is alive."""
 
+GATHER_SECONDS: Final = 0.008
+"""How long after a claim that took all there was the next one comes at the earliest. It costs the same for many."""
+
 SLEEP_SECONDS_MIN: Final = 0.01
 """A row that is due and locked by somebody at this very moment is not to make the worker spin."""
 
 _SESSION: Final = {
     # The queue is looked at by its indexes. Without this, a plan that was made while it was empty could scan all of it.
     "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 _STALE_TRIES_MAX: Final = 10
 _log = structlog.get_logger()
@@ -154,6 +158,7 @@ class Worker:
                     await self._sleep(self._poll_interval_seconds)
                 elif len(claims) < free:
                     await self._sleep(await self._until_due(connection))
+                    await asyncio.sleep(self._claimed_at + GATHER_SECONDS - time.monotonic())
             await self._heartbeat.stop_async(connection)
 
     async def _beat(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -234,7 +239,7 @@ class Worker:
         seen = PaymentSeen(attempt=claim.attempt, unknown_before=claim.unknown)
         then = follow_up(seen, answer.outcome, policy=self._policy, jitter=self._jitter())
         return RecordGatewayOutcome(
-            command_id=uuid4().hex,
+            command_id=token_hex(16),
             payment_id=claim.payment_id,
             account_id=claim.account_id,
             seen_version=claim.payment_version,
@@ -255,7 +260,7 @@ class Worker:
         inquiry = claim.inquiries + 1
         then: FollowUp = follow_inquiry(inquiry, answer.outcome, policy=self._policy, jitter=self._jitter())
         return RecordInquiry(
-            command_id=uuid4().hex,
+            command_id=token_hex(16),
             payment_id=claim.payment_id,
             account_id=claim.account_id,
             seen_version=claim.payment_version,
