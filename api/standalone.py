@@ -134,7 +134,7 @@ async def _run_worker(settings: Settings, database: Database, stopping: asyncio.
         settle_seconds=settings.gateway_settle_seconds,
         inquiry=settings.gateway_inquiry,
     )
-    writer = Writer(database, batch_max=settings.writer_batch_max, queue_max=settings.writer_queue_max)
+    writer = Writer(database, batch_max=settings.writer_batch_max, queue_max=settings.writer_queue_max, settles=True)
     writer.start()
     try:
         async with Gateway(

@@ -43,16 +43,18 @@ _PENDING_TOPICS: Final = frozenset({"payment.requested", "payment.requeued", "pa
 class Books:
     """What a writer remembers: at most `capacity` accounts and as many payments, those changed longest ago forgotten.
 
-    For each account in memory `pending_minor` has the sum that the deposits on their way would credit.
+    For each account in memory `pending_minor` has the sum that the deposits on their way would credit. Books that
+    `expect_payments` also remember payments that other writers have accepted.
     """
 
-    def __init__(self, *, capacity: int) -> None:
+    def __init__(self, *, capacity: int, expect_payments: bool = False) -> None:
         self.accounts: OrderedDict[str, Account] = OrderedDict()
         self.payments: OrderedDict[str, Payment] = OrderedDict()
         self.pending_minor: dict[str, int] = {}
         self.position = 0
         self.digest = b""
         self._capacity = capacity
+        self._expect_payments = expect_payments
 
     def forget(self) -> None:
         """Drop everything, so that all is read anew."""
@@ -67,8 +69,7 @@ class Books:
     def absorb(self, rows: Iterable[tuple[int, str, int, str, bytes]]) -> None:
         """Take in events that other writers have appended (position, stream, version, topic, state).
 
-        A payment that others go on with is forgotten, because most of its commands then come to them; a new one is
-        kept, as it may be this writer that goes on with it.
+        A payment that others go on with is forgotten, because most of its commands then come to them.
         """
         for _, stream, version, topic, state in rows:
             account = self.accounts.get(stream)
@@ -84,7 +85,7 @@ class Books:
                 continue
             recorded = decode(stream, version, topic, state)
             self._absorb_pending(recorded.data)
-            if requested and stream not in self.payments:
+            if requested and self._expect_payments and stream not in self.payments:
                 self._put(_evolve(None, recorded))
 
     def _absorb_pending(self, event: AnyEvent) -> None:

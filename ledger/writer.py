@@ -94,7 +94,8 @@ class _Stored(Struct, frozen=True):
 class Writer:
     """Writes commands to one partition of the ledger; any number of writers may do so at once.
 
-    `batch_max` commands go into one transaction; beyond `queue_max` waiting ones, further commands are refused.
+    `batch_max` commands go into one transaction; beyond `queue_max` waiting ones, further commands are refused. Whoever
+    `settles` payments that others accept has them in memory when their outcomes come.
     """
 
     def __init__(
@@ -105,12 +106,13 @@ class Writer:
         queue_max: int = 10_000,
         patience_seconds: float = PATIENCE_SECONDS,
         cache_capacity: int = CACHE_CAPACITY,
+        settles: bool = False,
     ) -> None:
         self._database = database
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._patience_seconds = patience_seconds
-        self._books = Books(capacity=cache_capacity)
+        self._books = Books(capacity=cache_capacity, expect_payments=settles)
         # Whether another writer had the head before the last batch: then one will have had it before the next.
         self._overtaken = False
         self._in_company = False

@@ -67,9 +67,9 @@ class PaperStore(Struct, kw_only=True):
 class PaperWriter:
     """Writes batches of commands to a paper store."""
 
-    def __init__(self, store: PaperStore | None = None, *, capacity: int = 1000) -> None:
+    def __init__(self, store: PaperStore | None = None, *, capacity: int = 1000, settles: bool = False) -> None:
         self.store = store or PaperStore()
-        self.books = Books(capacity=capacity)
+        self.books = Books(capacity=capacity, expect_payments=settles)
 
     # --- batches ---
 

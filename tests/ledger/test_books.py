@@ -319,13 +319,17 @@ def test_a_payment_that_others_go_on_with_is_forgotten(ledger: PaperWriter) -> N
     assert ledger.books.payments["payment-1"].state == "succeeded"
 
 
-def test_a_payment_that_others_have_accepted_is_known(ledger: PaperWriter) -> None:
-    """The one who accepts payments is seldom the one who settles them, and who settles them need not read them."""
+def test_who_settles_knows_the_payments_that_others_have_accepted(ledger: PaperWriter) -> None:
+    """He need not read them when their outcomes come; who only accepts payments has no use for those of others."""
+    settling = PaperWriter(ledger.store, settles=True)
+    settling.one(deposit("1.00"))
     PaperWriter(ledger.store).one(withdrawal("1.00"))
 
+    settling.begin()
     ledger.begin()
 
-    assert ledger.books.payments == {"payment-1": ledger.payment(1)}
+    assert settling.books.payments["payment-1025"] == ledger.payment(1025)
+    assert ledger.books.payments == {}
 
 
 def test_what_is_on_its_way_by_others_counts(ledger: PaperWriter) -> None:
