@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, cast
 
+from msgspec import Struct
+
 import ledger.account
 import ledger.payment
 from ledger.account import Account
@@ -130,8 +132,20 @@ class Books:
             self.payments.move_to_end(stream)
 
 
+class Writes(Struct, frozen=True):
+    """What decisions write: events, the idempotency keys that they take, and what the gateway queue gets and loses."""
+
+    rows: list[Row]
+    keys_taken: list[KeyTaken]
+    enqueued: dict[int, QueueEntry]
+    dequeued: set[int]
+
+
 class BatchBooks:
-    """The ledger as a batch sees it and leaves it: the `View` of its decisions, and all that it will write."""
+    """The ledger as a batch sees it and leaves it: the `View` of its decisions, and all that it will write.
+
+    It may be written in parts: what `take` has given does not stand here any more.
+    """
 
     def __init__(self, books: Books, head: Head, *, at: datetime, keys: dict[tuple[str, str], KeyTaken]) -> None:
         self.at = at
@@ -225,6 +239,12 @@ class BatchBooks:
         account_id, change_minor = pending_change(event)
         if change_minor:
             self.pending[account_stream(account_id)] = self.pending_minor(account_id) + change_minor
+
+    def take(self) -> Writes:
+        """Give what the decisions since the last time write. Of two parts the first one is to be written first."""
+        writes = Writes(self.rows, self.keys_taken, self.enqueued, self.dequeued)
+        self.rows, self.keys_taken, self.enqueued, self.dequeued = [], [], {}, set()
+        return writes
 
     @property
     def snapshots(self) -> list[Row]:

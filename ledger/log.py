@@ -58,27 +58,12 @@ def locked_head(answer: psycopg.Cursor[Any]) -> tuple[Head, datetime]:
 def append(connection: psycopg.Connection[Any], head: Head, rows: Sequence[Row], *, moved: Head) -> "Appending":
     """Insert sealed rows after `head`, whose lock the caller holds, and move it; `moved` has time and counters.
 
-    Meant for a pipeline: the statements are sent, and `Appending.check` reads their results before the COMMIT is sent.
-    Raises StoreWithheld before anything is sent.
+    Meant for a pipeline, as `Appending` is. Raises StoreWithheld before anything is sent.
     """
-    if head.withheld:
-        raise StoreWithheld
-    positions = range(head.position + 1, head.position + 1 + len(rows))
-    digests = seal_rows(head.digest, head.position, rows)
-    connection.execute(
-        SQL["insert_events"],
-        {**row_columns(rows), "positions": Bigints(positions), "digests": Byteas(digests)},
-        prepare=True,
-        binary=True,
-    )
-    reached = msgspec.structs.replace(moved, position=positions[-1], digest=digests[-1])
-    cursor = connection.execute(
-        SQL["move_head"],
-        {**msgspec.structs.asdict(reached), "from_position": head.position},
-        prepare=True,
-        binary=True,
-    )
-    return Appending(cursor, reached)
+    appending = Appending(connection, head)
+    appending.insert(rows)
+    appending.move(moved)
+    return appending
 
 
 def row_columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
@@ -92,18 +77,52 @@ def row_columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 
 class Appending:
-    """An append that was sent and whose result is not read yet."""
+    """An append under way, after a head whose lock the caller holds.
 
-    def __init__(self, cursor: psycopg.Cursor[Any], head: Head) -> None:
-        """Remember the cursor that moves the head to `head`."""
-        self._cursor = cursor
-        self._head = head
+    Meant for a pipeline: what is sent is carried out while the caller goes on, and `check` reads the result before the
+    COMMIT is sent.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], head: Head) -> None:
+        """Begin after `head`. Raises StoreWithheld."""
+        if head.withheld:
+            raise StoreWithheld
+        self._connection = connection
+        self._from_position = head.position
+        self._reached = head
+        self._moving: psycopg.Cursor[Any] | None = None
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Seal rows and send them."""
+        before = self._reached
+        positions = range(before.position + 1, before.position + 1 + len(rows))
+        digests = seal_rows(before.digest, before.position, rows)
+        self._connection.execute(
+            SQL["insert_events"],
+            {**row_columns(rows), "positions": Bigints(positions), "digests": Byteas(digests)},
+            prepare=True,
+            binary=True,
+        )
+        self._reached = msgspec.structs.replace(before, position=positions[-1], digest=digests[-1])
+
+    def move(self, moved: Head) -> None:
+        """Send the head's move behind what was inserted, if anything was; `moved` has its time and counters."""
+        last = self._reached
+        if last.position == self._from_position:
+            return
+        self._reached = msgspec.structs.replace(moved, position=last.position, digest=last.digest)
+        self._moving = self._connection.execute(
+            SQL["move_head"],
+            {**msgspec.structs.asdict(self._reached), "from_position": self._from_position},
+            prepare=True,
+            binary=True,
+        )
 
     def check(self) -> Head:
         """Give the head as it is now.
 
         Raises LogBroken when the head was not where it had been read, although it was locked.
         """
-        if self._cursor.rowcount != 1:
-            raise LogBroken(position=self._head.position, what="the head had moved while it was locked")
-        return self._head
+        if self._moving is not None and self._moving.rowcount != 1:
+            raise LogBroken(position=self._reached.position, what="the head had moved while it was locked")
+        return self._reached

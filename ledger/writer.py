@@ -47,12 +47,13 @@ from ledger.errors import (
 )
 from ledger.fail_points import fail_point
 from ledger.identifiers import account_stream, opening_scope, payment_scope, payment_stream, stream_id
-from ledger.keys_and_queue import ask_keys, dequeue, enqueue, insert_keys, keys_taken
+from ledger.keys_and_queue import ask_keys, keys_taken
 from ledger.log import SQL as LOG
-from ledger.log import Head, append, locked_head, row_columns
+from ledger.log import Head, locked_head
 from ledger.mapper import SNAPSHOT_TOPIC
 from ledger.payment import Payment
 from ledger.sql import load_statements
+from ledger.storing import Storing
 from ledger.wakeup import Notifier
 
 SQL: Final = load_statements("ledger", "writer.sql")
@@ -60,6 +61,9 @@ SQL: Final = load_statements("ledger", "writer.sql")
 CACHE_CAPACITY: Final = 50_000
 CATCH_UP_MAX: Final = 20_000
 """When other writers have appended more events than this, the books are read anew as far as they are needed."""
+
+PART_MAX: Final = 100
+"""How many commands are decided before what they write is sent. With smaller parts two writers would be slower."""
 
 GATHER_SECONDS: Final = 0.0015
 """How long commands gather after a batch of several: while that one was written, their like has come in."""
@@ -84,11 +88,17 @@ _log = structlog.get_logger()
 
 
 class _Stored(Struct, frozen=True):
-    """A batch that is stored but not yet known to be committed: its answers, and the head as it leaves it."""
+    """A batch that is stored but not yet known to be committed.
+
+    `head` is the log's end as it leaves it, `appended` says whether it has moved it, `due` whether it has queued
+    something that is due at once.
+    """
 
     books: BatchBooks
     head: Head
     answers: list[Any]
+    appended: bool
+    due: bool
 
 
 class Writer:
@@ -268,9 +278,9 @@ class Writer:
 
     def _committed(self, batch: list[Waiting], stored: _Stored) -> None:
         self._books.keep(stored.books, stored.head)
-        if stored.books.rows:
+        if stored.appended:
             self._notifier.notify("log")
-        if any(entry.due_at <= stored.books.at for entry in stored.books.enqueued.values()):
+        if stored.due:
             self._notifier.notify("queue")
         fail_point("writer.before_answer")
         answer_all(list(zip(batch, stored.answers, strict=True)))
@@ -281,19 +291,17 @@ class Writer:
     def _decide_and_store(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> _Stored:
         """Do all of a transaction but its COMMIT."""
         head, batch = self._begin(connection, commands)
-        answers: list[Any] = []
-        for command in commands:
-            try:
-                decision = decide(command, batch)
-            except Refusal as refusal:
-                answers.append(refusal)
-            else:
-                batch.apply(command, decision)
-                answers.append(decision.answer)
         fail_point("writer.before_insert")
-        reached = _store(connection, head, batch)
+        answers: list[Any] = []
+        with connection.pipeline():
+            storing = Storing(connection, head, batch)
+            for first in range(0, len(commands), PART_MAX):
+                answers += [_answer(command, batch) for command in commands[first : first + PART_MAX]]
+                storing.send()
+            storing.end()
         fail_point("writer.after_insert")
-        return _Stored(batch, reached, answers)
+        reached = storing.check()
+        return _Stored(batch, reached, answers, appended=reached.position > head.position, due=storing.due)
 
     def _begin(self, connection: psycopg.Connection[Any], commands: list[AnyCommand]) -> tuple[Head, BatchBooks]:
         """Lock the head and bring the books up to it, with all that these commands need."""
@@ -376,7 +384,7 @@ class Writer:
 
     def _was_committed(self, connection: psycopg.Connection[Any], stored: _Stored) -> bool:
         """Find out what became of a batch whose COMMIT got no answer, once its old backend is surely done."""
-        if not stored.books.rows:
+        if not stored.appended:
             return False
         with connection.pipeline():
             connection.execute(LOG["begin"])
@@ -420,22 +428,14 @@ class Writer:
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _store(connection: psycopg.Connection[Any], head: Head, batch: BatchBooks) -> Head:
-    """Send all that a batch writes in one round trip, and give the head as it then is."""
-    appending = None
-    with connection.pipeline():
-        if batch.rows:
-            moved = Head(head.position, head.digest, batch.at, batch.next_account_id, batch.next_payment_sequence)
-            appending = append(connection, head, batch.rows, moved=moved)
-        if batch.keys_taken:
-            insert_keys(connection, batch.keys_taken)
-        if batch.dequeued:
-            dequeue(connection, batch.dequeued)
-        if batch.enqueued:
-            enqueue(connection, batch.enqueued.values())
-        if snapshots := batch.snapshots:
-            connection.execute(LOG["insert_snapshots"], row_columns(snapshots), prepare=True)
-    return head if appending is None else appending.check()
+def _answer(command: AnyCommand, batch: BatchBooks) -> Any:  # noqa: ANN401 - each command has its own
+    """Decide a command and apply it, and give its answer or its refusal."""
+    try:
+        decision = decide(command, batch)
+    except Refusal as refusal:
+        return refusal
+    batch.apply(command, decision)
+    return decision.answer
 
 
 def _ask_streams(

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import closing
+from copy import copy
 from typing import Any, Final
 
 import pytest
@@ -14,8 +15,8 @@ from ledger.audit_export import export_to_stream
 from ledger.audit_import import import_log
 from ledger.log import SQL as LOG
 from ledger.log import Head
+from ledger.storing import Storing
 from ledger.take_over import take_over
-from ledger.writer import _store
 from tests.databases import fresh_ledger
 from tests.ledger.kept_store import KeptStore
 from tests.projections.histories import History, histories
@@ -43,7 +44,11 @@ def store_history(store: KeptStore, history: History) -> None:
     with closing(store.database.connect(application="test")) as connection, connection.transaction():
         row: tuple[Any, ...] | None = connection.execute(LOG["lock_head"]).fetchone()
         assert row is not None
-        _store(connection, Head(*row), history.books)
+        with connection.pipeline():
+            storing = Storing(connection, Head(*row), copy(history.books))  # which takes what is in them
+            storing.send()
+            storing.end()
+        storing.check()
 
 
 @settings(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psycopg
 import pytest
 
 from ledger.application import Ledger
-from ledger.audit import verify_seals
+from ledger.audit import verify_seals, verify_store
 from ledger.commands import (
     Fail,
     InquireAfter,
@@ -48,7 +48,7 @@ from ledger.errors import (
 )
 from ledger.fail_points import FailPoint
 from ledger.money import AMOUNT_MINOR_MAX
-from ledger.writer import Writer
+from ledger.writer import PART_MAX, Writer
 from tests.databases import fresh_ledger
 from tests.ledger.postgres_proxy import proxy_before
 
@@ -151,6 +151,12 @@ def holding_head(database: Database) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+@pytest.fixture(params=[1, PART_MAX], ids=["in_parts", "at_once"])
+def part_max(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send what a batch writes after each command, or after all of them."""
+    monkeypatch.setattr("ledger.writer.PART_MAX", request.param)
+
+
 # --- the way of a payment --------------------------------------------------------------------------------------------
 
 
@@ -193,6 +199,25 @@ def test_a_withdrawal_without_cover_is_recorded_as_failed(database: Database, wr
     assert (again.payment_id, again.refused, again.replayed) == (requested.payment_id, True, True)
     assert log_topics(database) == ["account.opened", "payment.requested", "payment.failed"]
     assert queue(database) == []
+
+
+@pytest.mark.usefixtures("part_max")
+def test_a_whole_life_may_lie_in_one_batch(database: Database, writer: Writer) -> None:
+    """What one command queues another may take out again, whether or not the first has been sent meanwhile."""
+    given_account(writer)
+    with holding_head(database):
+        accepted = [writer.submit(deposit()), writer.submit(deposit())]
+        told = [
+            writer.submit(outcome(1)),
+            writer.submit(outcome(1025, outcome="turned_away", error="http_500", then=RetryAfter(5.0))),
+        ]
+
+    for future in (*accepted, *told):
+        answer(cast("Future[object]", future))
+
+    assert [(row[0], row[2]) for row in queue(database)] == [(1025, 1)]
+    assert Ledger(database).account(1).posted_minor == 100_000 + 19_600
+    assert verify_store(database).errors == []
 
 
 def test_a_retry_is_due_after_its_delay_on_the_databases_clock(database: Database, writer: Writer) -> None:
@@ -410,6 +435,7 @@ def test_a_bounded_cache_changes_no_answer(database: Database) -> None:
 # --- what can go wrong -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("part_max")
 def test_a_poisonous_command_is_refused_alone(database: Database, writer: Writer) -> None:
     """What the database cannot store, such as NUL in a key, spoils no other command of the batch."""
     given_account(writer)
@@ -513,6 +539,7 @@ def test_a_commit_that_cannot_be_looked_up_is_answered_as_unknown(postgres_url: 
         assert (again.payment_id, again.replayed) == (1, True)
 
 
+@pytest.mark.usefixtures("part_max")
 def test_a_mistake_of_ours_spoils_no_other_command(database: Database, writer: Writer) -> None:
     """An amount that is no number breaks the decision, which no refusal foresees."""
     given_account(writer)
@@ -528,6 +555,7 @@ def test_a_mistake_of_ours_spoils_no_other_command(database: Database, writer: W
     assert verify_seals(database).ok
 
 
+@pytest.mark.usefixtures("part_max")
 def test_a_text_that_has_no_bytes_spoils_no_other_command(database: Database, writer: Writer) -> None:
     """Half of a surrogate pair can be in a string and not in UTF-8."""
     given_account(writer)
