@@ -6,7 +6,6 @@ The same things as over HTTP, in the same words, on the database itself; so they
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
-from uuid import uuid4
 
 import psycopg
 from msgspec import Struct
@@ -21,6 +20,7 @@ from ledger.database import Database
 from ledger.errors import DatabaseUnavailable, PaymentNotFound
 from ledger.events import Resolution
 from ledger.history import read_payment_history
+from ledger.identifiers import new_command_id
 from ledger.payment import LetterState
 from ledger.settings import Settings
 from ledger.sql import load_statements
@@ -105,7 +105,7 @@ def show_letter(database: Database, payment_id: int) -> LetterHistory:
 def requeue(settings: Settings, database: Database, payment_id: int, *, why: str, by: str) -> PaymentStanding:
     """Send a failed payment to the gateway again. Raises what RequeuePayment does."""
     command = RequeuePayment(
-        command_id=uuid4().hex,
+        command_id=new_command_id(),
         by=by,
         payment_id=payment_id,
         why=why,
@@ -117,7 +117,7 @@ def requeue(settings: Settings, database: Database, payment_id: int, *, why: str
 def resolve(database: Database, payment_id: int, *, outcome: Resolution, why: str, by: str) -> PaymentStanding:
     """Close a dead letter with an outcome that is known from elsewhere. Raises what ResolvePayment does."""
     return _execute(
-        database, ResolvePayment(command_id=uuid4().hex, by=by, payment_id=payment_id, outcome=outcome, why=why)
+        database, ResolvePayment(command_id=new_command_id(), by=by, payment_id=payment_id, outcome=outcome, why=why)
     )
 
 

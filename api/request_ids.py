@@ -10,12 +10,13 @@ the service could not answer is written at `warning`. Neither bodies nor headers
 
 import logging
 import re
-import secrets
 import time
 from typing import Any, Final, cast
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from ledger.identifiers import new_command_id
 
 HEADER: Final = b"x-request-id"
 
@@ -40,7 +41,7 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its id, and its answer back with the same."""
-        identifier = _given(scope) or secrets.token_hex(16)
+        identifier = _given(scope) or new_command_id()
         encoded = identifier.encode()
         cast("dict[str, Any]", scope)[_KEY] = identifier
         started = time.perf_counter()

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from secrets import token_hex
 from typing import Any, Final
 
 import psycopg
@@ -36,6 +35,7 @@ from ledger.errors import Refusal, StaleCommand, Unavailable
 from ledger.events import PaymentKind
 from ledger.fail_points import fail_point
 from ledger.heartbeat import Heartbeat, new_instance
+from ledger.identifiers import new_command_id
 from ledger.sql import load_statements
 from ledger.wakeup import listen_statement
 from ledger.writer import Writer
@@ -239,7 +239,7 @@ class Worker:
         seen = PaymentSeen(attempt=claim.attempt, unknown_before=claim.unknown)
         then = follow_up(seen, answer.outcome, policy=self._policy, jitter=self._jitter())
         return RecordGatewayOutcome(
-            command_id=token_hex(16),
+            command_id=new_command_id(),
             payment_id=claim.payment_id,
             account_id=claim.account_id,
             seen_version=claim.payment_version,
@@ -260,7 +260,7 @@ class Worker:
         inquiry = claim.inquiries + 1
         then: FollowUp = follow_inquiry(inquiry, answer.outcome, policy=self._policy, jitter=self._jitter())
         return RecordInquiry(
-            command_id=token_hex(16),
+            command_id=new_command_id(),
             payment_id=claim.payment_id,
             account_id=claim.account_id,
             seen_version=claim.payment_version,

@@ -270,6 +270,8 @@ async def _read(connection: Connection, data: bytes) -> bytes:
     answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def answered(status: int, body: bytes, _latency: float) -> None:
+        if answer.done():  # whoever asked has been told to stop
+            return
         if status == 200:
             answer.set_result(body)
         else:
