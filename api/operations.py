@@ -15,12 +15,12 @@ from api.payments import EventView, event_view
 from api.pulse import Beat, Pulse
 from api.readiness import BEATING_PARTS, FRESH
 from api.reads import Reads
+from ledger.command_ids import new_command_id
 from ledger.commands import Command, PaymentStanding, RequeuePayment, ResolvePayment
 from ledger.database import Database
 from ledger.errors import DatabaseUnavailable, PaymentNotFound
 from ledger.events import Resolution
 from ledger.history import read_payment_history
-from ledger.identifiers import new_command_id
 from ledger.payment import LetterState
 from ledger.settings import Settings
 from ledger.sql import load_statements

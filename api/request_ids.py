@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from ledger.identifiers import new_command_id
+from ledger.command_ids import new_command_id
 
 HEADER: Final = b"x-request-id"
 

@@ -5,24 +5,11 @@ over several partitions without renaming anybody. The head of the log counts acc
 payments, n from 0, becomes an id by `payment_id(n, account_id)`.
 """
 
-import random
 from typing import Final
 
 SLOTS: Final = 1024
 ID_MAX: Final = 2**53 - 1
 """The largest id that JavaScript can read exactly."""
-
-
-_random: Final = random.Random()  # noqa: S311 - seeded by the system; what it gives has to be new, and is no secret
-
-
-def new_command_id() -> str:
-    """Give an id that no command and no request has had: 32 hexadecimal digits.
-
-    Made without asking the system for random bytes each time: that lets go of the interpreter, and to get it back takes
-    longer than all the rest.
-    """
-    return f"{_random.getrandbits(128):032x}"
 
 
 def slot(identifier: int) -> int:

@@ -21,6 +21,7 @@ import stamina
 import structlog
 from msgspec import Struct, structs
 
+from ledger.command_ids import new_command_id
 from ledger.commands import (
     FollowUp,
     GatewayReport,
@@ -35,7 +36,6 @@ from ledger.errors import Refusal, StaleCommand, Unavailable
 from ledger.events import PaymentKind
 from ledger.fail_points import fail_point
 from ledger.heartbeat import Heartbeat, new_instance
-from ledger.identifiers import new_command_id
 from ledger.sql import load_statements
 from ledger.wakeup import listen_statement
 from ledger.writer import Writer

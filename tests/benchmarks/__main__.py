@@ -98,7 +98,8 @@ class Runner:
         found = self._source.measure()
         self.references.append(found)
         self._console.print(
-            f"T {found.transactions:,.0f} transactions/s, L {found.latency_ms:.2f} ms, S {found.saves:,.0f} saves/s",
+            f"T {found.transactions:,.0f} transactions/s, L {found.latency_ms:.2f} ms, S {found.saves:,.0f} saves/s,"
+            f" P {found.loop_ms:.1f} ms",
             style="dim",
         )
 

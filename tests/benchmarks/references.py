@@ -3,11 +3,15 @@
 **T** is the transactions a second of pgbench's TPC-B-like script (prepared, 16 clients, 2 threads, scale 20), **L**
 its mean latency in milliseconds, and **S** how many aggregates a second the library's own recorder saves from 8
 threads. Each follows a checkpoint and a warm-up that is thrown away.
+
+Nothing is a ratio of **P**, how long a fixed loop takes the interpreter in milliseconds. It tells machines apart whose
+disks are equal, and the minutes in which one machine's cores are slow, which pgbench, waiting for the disk, hides.
 """
 
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,6 +31,7 @@ SCALE: Final = 20
 CLIENTS: Final = 16
 THREADS: Final = 2
 WARM_UP_SECONDS: Final = 2
+LOOPS: Final = 10
 
 
 class Reference(Struct, frozen=True, kw_only=True):
@@ -35,6 +40,7 @@ class Reference(Struct, frozen=True, kw_only=True):
     transactions: float
     latency_ms: float
     saves: float
+    loop_ms: float
 
 
 class References:
@@ -49,7 +55,7 @@ class References:
             connection.execute(SQL["make_schema"])
 
     def measure(self) -> Reference:
-        """Measure all three once."""
+        """Measure all of them once."""
         self._server.checkpoint()
         # All its tables are vacuumed first, so that autovacuum has no cause to do it in the middle of a scenario.
         self._tpcb(WARM_UP_SECONDS, "-v")
@@ -59,6 +65,7 @@ class References:
             transactions=_number(r"^tps = ([0-9.]+)", found),
             latency_ms=_number(r"^latency average = ([0-9.]+) ms", found),
             saves=self._stock_saves(),
+            loop_ms=loop_ms(),
         )
 
     def _tpcb(self, seconds: int, *more: str) -> str:
@@ -84,6 +91,16 @@ def references_on(server: Server, *, seconds: int) -> Iterator[References]:
     """Make what the references need, for the length of a block."""
     with server.database("references") as url:
         yield References(server, url, seconds=seconds)
+
+
+def loop_ms() -> float:
+    """Measure how long the interpreter takes for a hundred thousand rounds of something ordinary, in the mean."""
+    began = time.perf_counter()
+    for _ in range(LOOPS):
+        seen: dict[int, tuple[int, str]] = {}
+        for number in range(100_000):
+            seen[number & 1023] = (number, str(number))
+    return 1000 * (time.perf_counter() - began) / LOOPS
 
 
 def _pgbench(url: str, *words: str) -> str:

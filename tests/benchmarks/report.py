@@ -118,8 +118,18 @@ def _spent(measured: Sequence[Measured]) -> Table:
 
 def _references(references: Sequence[Reference]) -> Table:
     table = Table(title="References, in the order in which they were measured")
-    for name in ("T, pgbench transactions/s", "L, its mean latency in ms", "S, stock recorder's saves/s"):
+    for name in (
+        "T, pgbench transactions/s",
+        "L, its mean latency in ms",
+        "S, stock recorder's saves/s",
+        "P, a loop in ms",
+    ):
         table.add_column(name, justify="right")
     for reference in references:
-        table.add_row(f"{reference.transactions:,.0f}", f"{reference.latency_ms:.2f}", f"{reference.saves:,.0f}")
+        table.add_row(
+            f"{reference.transactions:,.0f}",
+            f"{reference.latency_ms:.2f}",
+            f"{reference.saves:,.0f}",
+            f"{reference.loop_ms:.1f}",
+        )
     return table

@@ -65,7 +65,7 @@ class Steady(References):
         """Need no server."""
 
     def measure(self) -> Reference:
-        return Reference(transactions=1000.0, latency_ms=4.0, saves=100.0)
+        return Reference(transactions=1000.0, latency_ms=4.0, saves=100.0, loop_ms=10.0)
 
 
 @pytest.mark.parametrize("failure", [*EXPECTED, ValueError])

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.command_ids import new_command_id
 from ledger.identifiers import (
     ID_MAX,
     SLOTS,
     account_stream,
     gateway_key,
-    new_command_id,
     payment_id,
     payment_scope,
     payment_stream,
