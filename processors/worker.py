@@ -62,6 +62,7 @@ SLEEP_SECONDS_MIN: Final = 0.01
 _SESSION: Final = {
     # The queue is looked at by its indexes. Without this, a plan that was made while it was empty could scan all of it.
     "enable_seqscan": "off",
+    # A plan made anew for each size of a page or claim takes longer than it saves (see ledger/writer.py).
     "plan_cache_mode": "force_generic_plan",
 }
 _STALE_TRIES_MAX: Final = 10

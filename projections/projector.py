@@ -57,6 +57,7 @@ _SESSION: Final = {
     # All its reading and writing is by key. Without this, a plan made while a table was small could read all of it
     # long after it has grown.
     "enable_seqscan": "off",
+    # A plan made anew for each size of a page or claim takes longer than it saves (see ledger/writer.py).
     "plan_cache_mode": "force_generic_plan",
 }
 

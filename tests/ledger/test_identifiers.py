@@ -1,12 +1,9 @@
 """Ids, slots and the names of streams."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.command_ids import new_command_id
 from ledger.identifiers import (
     ID_MAX,
     SLOTS,
@@ -134,11 +131,3 @@ def test_each_series_calls_the_gateway_under_a_key_of_its_own(payment: int, seri
 def test_no_two_series_share_a_gateway_key(first: tuple[int, int], second: tuple[int, int]) -> None:
     """Neither of one payment nor of two: the gateway would answer one with what it did for the other."""
     assert (first == second) == (gateway_key(*first) == gateway_key(*second))
-
-
-def test_ids_of_commands_are_new_each_time() -> None:
-    """And 32 hexadecimal digits, so that they pass where a client's own id may stand."""
-    ids = {new_command_id() for _ in range(10_000)}
-
-    assert len(ids) == 10_000
-    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
