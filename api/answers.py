@@ -38,6 +38,21 @@ class EncodedAnswer(ASGIResponse):
 class Answer(Response[ContentT]):
     """An answer as JSON; a Decimal in it becomes a number digit by digit."""
 
+    def __init__(
+        self,
+        content: ContentT,
+        *,
+        status_code: int | None = None,
+        media_type: MediaType | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: object,
+    ) -> None:
+        """Answer with `content`. What else Litestar gives a response, such as cookies, ours have not."""
+        self.content = content
+        self.status_code = status_code
+        self.media_type = media_type
+        self.headers = dict(headers or {})
+
     def render(self, content: Any, media_type: str, enc_hook: Serializer | None = None) -> bytes:  # noqa: ANN401, ARG002
         """Encode the content; text and bytes are sent as they are."""
         if isinstance(content, bytes):

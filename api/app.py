@@ -16,10 +16,11 @@ from api.health import health, livez, readyz
 from api.metrics import metrics
 from api.mock_gateway import mock_gateway
 from api.parts import Parts
-from api.payments import payments
+from api.payments import deposit, payments, withdraw
 from api.problems import to_response
 from api.request_ids import RequestIds
 from api.requests import LedgerRequest, refuse_ambiguous
+from api.short_way import ShortWay
 from api.users import users
 from ledger.database import Database
 from ledger.settings import Settings
@@ -49,7 +50,7 @@ def create_app(settings: Settings, database: Database) -> Litestar:
         response_class=Answer,
         state=State({"parts": parts}),
     )
-    app.asgi_handler = RequestIds(app.asgi_handler)
+    app.asgi_handler = RequestIds(ShortWay(app, [deposit, withdraw]))
     return app
 
 
