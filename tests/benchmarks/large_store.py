@@ -28,7 +28,7 @@ from tests.benchmarks.parts import Service, run_command, serving, timed_command
 from tests.benchmarks.reading import read
 from tests.benchmarks.running import CONNECTIONS, Bench, connected
 from tests.benchmarks.settling import settle_on
-from tests.benchmarks.store_loader import DAYS, Loaded, Store, load_store
+from tests.benchmarks.store_loader import DAYS, Loaded, Store, load_store, vacuum
 from tests.benchmarks.traffic import Traffic
 
 SMALL_EVENTS: Final = 100_000
@@ -109,6 +109,7 @@ def _fill(bench: Bench, url: str, events: int, *, suffix: str) -> Filled:
     bench.tell(f"loaded {loaded.events:,} events, {loaded.events_a_second:,.0f} a second")
     timed = timed_command(bench.directory, url, "rebuild", "--json")
     bench.tell(f"rebuilt the read models, {loaded.events / timed.seconds:,.0f} events a second")
+    vacuum(Database(url))
     return Filled(suffix, url, loaded, store.accounts)
 
 

@@ -7,6 +7,6 @@ COPY idempotency_keys (scope, key, subject_kind, subject_id, fingerprint_version
 -- name: copy_snapshots
 COPY snapshots (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)
 
--- name: analyze
--- As autovacuum does soon after so many rows.
+-- name: vacuum
+-- As autovacuum does soon after so many rows. Until then, whoever reads a row for the first time writes its whole page.
 VACUUM ANALYZE
