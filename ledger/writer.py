@@ -66,7 +66,14 @@ PART_MAX: Final = 100
 """How many commands are decided before what they write is sent. With smaller parts two writers would be slower."""
 
 GATHER_SECONDS: Final = 0.0015
-"""How long commands gather after a batch of several: while that one was written, their like has come in."""
+"""How long commands gather after a batch of several, unless there are enough already."""
+
+GATHERED_ENOUGH: Final = 24
+SPLIT_FROM: Final = 48
+"""When so many wait that came one by one, half of them are written, and the others while the first are answered.
+
+Else all callers would be answered at once, come again at once, and the writer would have nothing to do meanwhile.
+"""
 
 PATIENCE_SECONDS: Final = 10.0
 """How long a batch waits for the database to come back before its commands are refused as unavailable."""
@@ -126,6 +133,7 @@ class Writer:
         # Whether another writer had the head before the last batch: then one will have had it before the next.
         self._overtaken = False
         self._in_company = False
+        self._one_by_one = False
         self._connection: psycopg.Connection[Any] | None = None
         self._notifier = Notifier(database)
         self._waiting: deque[Waiting] = deque()
@@ -199,6 +207,7 @@ class Writer:
             if len(self._waiting) + len(waiting) > self._queue_max:
                 raise WriterBusy
             self._waiting.extend(waiting)
+            self._one_by_one = len(waiting) == 1
             self._arrived.notify()
 
     # --- the thread ---
@@ -217,10 +226,13 @@ class Writer:
         with self._arrived:
             while not self._waiting and not self._stopping:
                 self._arrived.wait()
-        if self._in_company and len(self._waiting) < self._batch_max and not self._stopping:
+        if self._in_company and len(self._waiting) < GATHERED_ENOUGH and not self._stopping:
             time.sleep(GATHER_SECONDS)
         with self._arrived:
-            count = min(len(self._waiting), self._batch_max)
+            waiting = len(self._waiting)
+            if self._one_by_one and waiting >= SPLIT_FROM:
+                waiting = (waiting + 1) // 2
+            count = min(waiting, self._batch_max)
             self._in_company = count > 1
             return [self._waiting.popleft() for _ in range(count)]
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
@@ -48,7 +49,7 @@ from ledger.errors import (
 )
 from ledger.fail_points import FailPoint
 from ledger.money import AMOUNT_MINOR_MAX
-from ledger.writer import PART_MAX, Writer
+from ledger.writer import PART_MAX, SPLIT_FROM, Writer
 from tests.databases import fresh_ledger
 from tests.ledger.postgres_proxy import proxy_before
 
@@ -672,6 +673,25 @@ def test_more_commands_than_may_wait_are_refused(database: Database) -> None:
 
     assert {answer(future).payment_id for future in (first, *waiting)} == {1, 1025, 2049, 3073}
     writer.stop()
+
+
+def test_of_many_that_came_one_by_one_half_are_written_first(database: Database, writer: Writer) -> None:
+    """The others follow while the first are answered; what came together is written together."""
+    given_account(writer)
+    with holding_head(database):
+        alone = writer.submit(deposit())
+        wait_until(lambda: writer.waiting == 0)
+        futures = [writer.submit(deposit()) for _ in range(SPLIT_FROM)]
+    payments = [answer(future) for future in (alone, *futures)]
+
+    async def ask_together() -> list[PaymentAcceptance | LedgerError]:
+        return await writer.execute_all([deposit() for _ in range(SPLIT_FROM)])
+
+    together = cast("list[PaymentAcceptance]", asyncio.run(ask_together()))
+
+    batches = Counter(payment.requested_at for payment in payments)
+    assert list(batches.values()) == [1, SPLIT_FROM // 2, SPLIT_FROM // 2]
+    assert len({payment.requested_at for payment in together}) == 1
 
 
 def test_stopping_writes_what_was_taken_and_refuses_the_rest(database: Database) -> None:
