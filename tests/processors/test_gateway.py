@@ -135,8 +135,10 @@ ENDINGS = [
     ),
     Ending(
         "an endless chunked body",
-        # Many at a time, so that the bound is reached long before the time is.
-        repeating(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 1_000 * b"4\r\n    \r\n", times=1_000),
+        # Large ones, so that the bound is reached long before the time is.
+        repeating(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"2000\r\n" + 0x2000 * b" " + b"\r\n", times=1_000
+        ),
         Unknown("answer_too_large"),
     ),
     # the status
