@@ -34,8 +34,13 @@ async def read_body(receive: Receive, headers: Headers, time_limit: TimeLimit) -
         if announced <= THROWN_AWAY_BYTES_MAX and "expect" not in headers:
             await _throw_away(receive)
         raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+    return await read_plain_body(receive, time_limit)
+
+
+async def read_plain_body(receive: Receive, time_limit: TimeLimit) -> bytes:
+    """Read a body whose headers are known to be harmless. Raises RequestMalformed, BodyTooLarge."""
     try:
-        return await time_limit.keep(read_whole(receive))
+        return await time_limit.keep(_read_whole(receive))
     except TimeoutError:
         why = f"its body did not come to an end within {time_limit.limit_seconds:g} seconds"
         raise RequestMalformed(why=why) from None
@@ -56,8 +61,7 @@ def _announced_bytes(headers: Headers) -> int:
     return int(announced) if _LENGTH.fullmatch(announced) else 0
 
 
-async def read_whole(receive: Receive) -> bytes:
-    """Read a body that comes as it is, for as long as it takes. Raises RequestMalformed, BodyTooLarge."""
+async def _read_whole(receive: Receive) -> bytes:
     body = bytearray()
     for _ in range(PIECES_MAX):
         message = await receive()

@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.answers import Answer
-from api.bodies import read_whole
+from api.bodies import read_plain_body
 from api.problems import to_response
 from api.requests import LedgerRequest, decode
 
@@ -59,7 +59,7 @@ class ShortWay:
         cast("dict[str, Any]", scope)["route_handler"] = way.handler
         request = LedgerRequest(scope, receive, send)
         try:
-            data = decode(await request.parts.body_time.keep(read_whole(receive)), way.wanted)
+            data = decode(await read_plain_body(receive, request.parts.body_time), way.wanted)
             key = fields.get(b"idempotency-key")
             answer: Answer[Any] = await way.call(request=request, data=data, key=key and key.decode("latin-1"))
             response = answer.to_asgi_response(None, request)

@@ -1,5 +1,6 @@
 """The short way for payments: taken by plain requests only, and answered byte for byte as Litestar's way is."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from litestar import Litestar
 from api.app import create_app
 from api.parts import Parts
 from api.requests import refuse_ambiguous
+from api.time_limit import TimeLimit
 from ledger.commands import RequestDeposit
 from ledger.database import Database
 from ledger.errors import WriterBusy
@@ -25,6 +27,7 @@ SAME = {"Content-Type": "application/json;charset=utf-8"}
 DEPOSIT = "/api/v1/payments/deposit"
 WITHDRAW = "/api/v1/payments/withdraw"
 BODY = b'{"user_id": 1, "deposit": 5}'
+WITHIN_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +165,29 @@ async def test_what_fails_inside_is_answered_the_same_both_ways(
     assert short.status_code >= 500
     assert (short.status_code, short.content, short.headers) == (long.status_code, long.content, long.headers)
     assert "inside" not in short.text.replace("went wrong inside", "")
+
+
+@pytest.mark.usefixtures("user")
+async def test_a_body_that_does_not_end_in_time_is_refused_the_same_both_ways(
+    app: Litestar, client: httpx.AsyncClient, long_way: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the client's fault and not ours."""
+    monkeypatch.setattr(app.state["parts"], "body_time", TimeLimit(0.05))
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield BODY[:5]
+        await asyncio.sleep(WITHIN_SECONDS)
+        yield BODY[5:]
+
+    answers = []
+    for kind in (JSON, SAME):
+        headers = {**kind, "Content-Length": str(len(BODY)), "X-Request-ID": "r"}
+        answers.append(await client.post(DEPOSIT, content=endless(), headers=headers))
+        assert len(long_way) == len(answers) - 1
+
+    short, long = answers
+    assert (short.status_code, short.json()["code"]) == (400, "request_malformed")
+    assert (short.status_code, short.content, short.headers) == (long.status_code, long.content, long.headers)
 
 
 @pytest.mark.usefixtures("user")
