@@ -69,6 +69,8 @@ GATHER_SECONDS: Final = 0.0015
 """How long commands gather after a batch of several, unless there are enough already."""
 
 GATHERED_ENOUGH: Final = 24
+"""So many are written at once, without waiting for more."""
+
 SPLIT_FROM: Final = 48
 """When so many wait that came one by one, half of them are written, and the others while the first are answered.
 

@@ -2,8 +2,8 @@
 
 The large store has 100,000 accounts, and one event in ten is on the first of them, whose balance at a time has to come
 from its snapshots. The small store has the same shape at a hundredth of the size, so that pages are as full there. Both
-are made by `store_loader`, and their read models by `rebuild`. What is compared is what the large one does against what
-the small one does in the same run.
+are made by `store_loader`, and their read models by `rebuild`, and are vacuumed, as autovacuum leaves what grew.
+What is compared is what the large one does against what the small one does in the same run.
 
 Verifying ten million events row by row takes longer than all the rest, so of the large store all seals are verified,
 and everything that follows from the part of the log that the measurements wrote; how the loader fills a store is what

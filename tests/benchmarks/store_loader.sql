@@ -8,5 +8,5 @@ COPY idempotency_keys (scope, key, subject_kind, subject_id, fingerprint_version
 COPY snapshots (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)
 
 -- name: vacuum
--- As autovacuum does soon after so many rows. Until then, whoever reads a row for the first time writes its whole page.
+-- As autovacuum does soon after so many rows. Until then, reading a row for the first time may write its page.
 VACUUM ANALYZE
