@@ -33,7 +33,7 @@ from ledger.log import Head, Row
 from ledger.mapper import SNAPSHOT_TOPIC, decode, decode_snapshot, encode, encode_snapshot
 from ledger.payment import Payment
 
-SNAPSHOT_EVERY: Final = 10
+SNAPSHOT_EVERY: Final = 4
 """An account gets a snapshot when its version passes a multiple of this.
 
 An account that is not in memory is read from its snapshot on, and each event after that lies on a page of its own.

@@ -85,10 +85,10 @@ def test_a_key_of_an_event_that_cannot_be_read_is_not_to_blame(store: KeptStore)
 
 
 def test_there_are_snapshots_to_be_checked(store: KeptStore) -> None:
-    """Of the account with the long life."""
-    kept = store.ask("SELECT originator_id, originator_version FROM snapshots ORDER BY 2")
+    """Many of the account with the long life."""
+    kept = store.ask("SELECT originator_version FROM snapshots WHERE originator_id = 'account-5' ORDER BY 1")
 
-    assert kept == [("account-5", version) for version in range(10, 130, 10)]
+    assert kept == [(version,) for version in range(4, 124, 4)]
 
 
 @pytest.mark.parametrize(

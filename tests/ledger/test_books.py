@@ -506,8 +506,8 @@ def test_the_topics_that_are_read_for_strangers_are_those_that_can_change_what_i
 
 def test_an_account_gets_a_snapshot_when_it_passes_a_round_version(ledger: PaperWriter) -> None:
     """As the batch leaves it, one for each batch that passes one; each is the account folded from its events."""
-    assert SNAPSHOT_EVERY == 10
-    sizes = [8, 1, 1, 8, 5, 50]
+    assert SNAPSHOT_EVERY == 4
+    sizes = [2, 1, 1, 2, 5, 50]
     versions = []
 
     for size in sizes:
@@ -515,7 +515,7 @@ def test_an_account_gets_a_snapshot_when_it_passes_a_round_version(ledger: Paper
         ledger.write(*[withdrawal("0.01", fee_rate_ppm=0) for _ in range(size)])
         versions.append([row.originator_version for row in ledger.store.snapshots[before:]])
 
-    assert versions == [[], [10], [], [], [24], [74]]
+    assert versions == [[], [4], [], [], [12], [62]]
     of_the_account = [row for row in ledger.store.log if row.originator_id == "account-1"]
     for row in ledger.store.snapshots:
         as_it_was = PaperWriter(PaperStore(log=of_the_account[: row.originator_version])).account()

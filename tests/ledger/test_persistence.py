@@ -159,7 +159,7 @@ def test_the_application_reads_what_the_writer_wrote(database: Database, writer:
     assert earlier.held_minor == 1_000
     assert (payment.state, payment.amount_minor) == ("new", 100)
     assert [item.topic for item in section.items] == ["account.opened", "payment.requested", "account.funds_held"]
-    assert [snapshot.originator_version for snapshot in snapshots or []] == [10, 20, 30, 40, 50]
+    assert [snapshot.originator_version for snapshot in snapshots or []] == list(range(4, 51, 4))
 
 
 def test_a_snapshot_of_another_shape_is_passed_over(database: Database, writer: Writer) -> None:

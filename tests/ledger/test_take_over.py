@@ -194,7 +194,7 @@ def test_a_copy_whose_log_was_changed_is_not_taken_over(copy: KeptStore, change:
 
 def test_a_copy_whose_snapshots_were_changed_is_not_taken_over(copy: KeptStore) -> None:
     """Its writer would begin with them."""
-    copy.run("UPDATE snapshots SET state = '{'")
+    copy.run("UPDATE snapshots SET state = '{' WHERE originator_id = 'account-5'")
 
     with pytest.raises(LogBroken, match="the snapshot of account-5 cannot be read"):
         take_over(copy.database)
