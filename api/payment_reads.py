@@ -7,6 +7,8 @@ read model takes over.
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from api.gathering import Gathering
@@ -119,10 +121,9 @@ class PaymentReads:
     async def _read_pages(self, keys: list["_PageKey"]) -> Mapping["_PageKey", list[PaymentRow]]:
         accounts, befores, limits = zip(*keys, strict=True)
         parameters = {"account_ids": list(accounts), "befores": list(befores), "limits": list(limits)}
-        pages: dict[_PageKey, list[PaymentRow]] = {}
-        for number, *row in await self._reads.rows(SQL["read_pages"], parameters):
-            pages.setdefault(keys[number - 1], []).append(PaymentRow._make(row))
-        return pages
+        found = await self._reads.rows(SQL["read_pages"], parameters)
+        pages = groupby(found, key=itemgetter(0))
+        return {keys[number - 1]: [PaymentRow._make(row[1:]) for row in rows] for number, rows in pages}
 
     async def _read_many(self, ids: list[int]) -> Mapping[int, PaymentRow]:
         rows = await self._reads.rows(SQL["read_payments"], {"ids": ids})

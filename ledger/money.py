@@ -95,7 +95,7 @@ def minor_units(amount: Decimal, *, currency: str) -> int:
 
 def major_units(amount_minor: int, *, currency: str) -> Decimal:
     """Turn minor units into an amount with all the currency's decimals: 20400 US cents are 204.00."""
-    return _EXACT.scaleb(Decimal(amount_minor), -currency_decimals(currency))
+    return _EXACT.scaleb(amount_minor, -currency_decimals(currency))
 
 
 def decimal_text(amount_minor: int, *, currency: str) -> str:
