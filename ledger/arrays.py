@@ -15,6 +15,7 @@ from psycopg.pq import Format
 
 _HEADER: Final = struct.Struct(">iiIii")  # dimensions, whether there are nulls, element type, count, lower bound
 _LENGTH: Final = struct.Struct(">i").pack
+_NULL: Final = _LENGTH(-1)
 _BIGINT: Final = struct.Struct(">iq").pack
 _BIGINT_BYTES: Final = 8
 
@@ -25,6 +26,10 @@ class Bigints(list[int]):
 
 class Texts(list[str]):
     """A `text[]` without nulls."""
+
+
+class OptionalTexts(list[str | None]):
+    """A `text[]`."""
 
 
 class Byteas(list[bytes]):
@@ -48,6 +53,15 @@ class _TextsDumper(Dumper):
         return _header("text", len(obj)) + b"".join(encoded)
 
 
+class _OptionalTextsDumper(Dumper):
+    format = Format.BINARY
+    oid = types["text"].array_oid
+
+    def dump(self, obj: Any) -> bytes:  # noqa: ANN401 - as psycopg has it
+        encoded = [_NULL if text is None else _LENGTH(len(octets := text.encode())) + octets for text in obj]
+        return _header("text", len(obj), nulls=None in obj) + b"".join(encoded)
+
+
 class _ByteasDumper(Dumper):
     format = Format.BINARY
     oid = types["bytea"].array_oid
@@ -56,9 +70,14 @@ class _ByteasDumper(Dumper):
         return _header("bytea", len(obj)) + b"".join([_LENGTH(len(octets)) + octets for octets in obj])
 
 
-def _header(element: str, count: int) -> bytes:
-    return _HEADER.pack(1, 0, types[element].oid, count, 1)
+def _header(element: str, count: int, *, nulls: bool = False) -> bytes:
+    return _HEADER.pack(1, nulls, types[element].oid, count, 1)
 
 
-for _kind, _dumper in ((Bigints, _BigintsDumper), (Texts, _TextsDumper), (Byteas, _ByteasDumper)):
+for _kind, _dumper in (
+    (Bigints, _BigintsDumper),
+    (Texts, _TextsDumper),
+    (OptionalTexts, _OptionalTextsDumper),
+    (Byteas, _ByteasDumper),
+):
     psycopg.adapters.register_dumper(_kind, _dumper)

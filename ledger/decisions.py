@@ -99,6 +99,11 @@ class QueueEntry(Struct, frozen=True, kw_only=True):
     unknown: bool = False
     trace_context: str | None = None
 
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing has happened to the payment but its request."""
+        return self.payment_version == 1
+
 
 class KeyTaken(Struct, frozen=True, kw_only=True):
     """An idempotency key and what was made under it."""

@@ -4,11 +4,12 @@ All of it can be made again from the events, as an import and a take-over do.
 """
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 
-from ledger.arrays import Bigints, Texts
+from ledger.arrays import Bigints, OptionalTexts, Texts
 from ledger.decisions import KeyTaken, QueueEntry, SubjectKind
 from ledger.events import IdempotencyKey
 from ledger.sql import load_statements
@@ -37,6 +38,11 @@ def insert_keys(connection: Connection, keys: Collection[KeyTaken]) -> None:
 def enqueue(connection: Connection, entries: Collection[QueueEntry]) -> None:
     """Send what the gateway is to be asked next; an entry takes the place of the payment's entry before."""
     connection.execute(SQL["enqueue"], _queue_columns(entries), prepare=True)
+
+
+def enqueue_first(connection: Connection, entries: Collection[QueueEntry], *, due_at: datetime) -> None:
+    """Send the first calls of payments that the same batch has requested, all due at `due_at`."""
+    connection.execute(SQL["enqueue_first"], _payment_columns(entries) | {"due_at": due_at}, prepare=True)
 
 
 def dequeue(connection: Connection, payment_ids: Collection[int]) -> None:
@@ -68,7 +74,7 @@ def _key_columns(keys: Collection[KeyTaken]) -> dict[str, list[Any]]:
     }
 
 
-def _queue_columns(entries: Collection[QueueEntry]) -> dict[str, list[Any]]:
+def _payment_columns(entries: Collection[QueueEntry]) -> dict[str, list[Any]]:
     return {
         "payment_ids": Bigints([entry.payment_id for entry in entries]),
         "account_ids": Bigints([entry.account_id for entry in entries]),
@@ -76,13 +82,18 @@ def _queue_columns(entries: Collection[QueueEntry]) -> dict[str, list[Any]]:
         "amounts_minor": Bigints([entry.amount_minor for entry in entries]),
         "fees_minor": Bigints([entry.fee_minor for entry in entries]),
         "currencies": Texts([entry.currency for entry in entries]),
-        "series": Bigints([entry.series for entry in entries]),
         "gateway_keys": Texts([entry.gateway_key for entry in entries]),
+        "trace_contexts": OptionalTexts([entry.trace_context for entry in entries]),
+    }
+
+
+def _queue_columns(entries: Collection[QueueEntry]) -> dict[str, list[Any]]:
+    return _payment_columns(entries) | {
+        "series": Bigints([entry.series for entry in entries]),
         "attempts": Bigints([entry.attempt for entry in entries]),
         "actions": Texts([entry.action for entry in entries]),
         "inquiries": Bigints([entry.inquiries for entry in entries]),
         "unknown": [entry.unknown for entry in entries],
         "payment_versions": Bigints([entry.payment_version for entry in entries]),
         "due_at": [entry.due_at for entry in entries],
-        "trace_contexts": [entry.trace_context for entry in entries],
     }

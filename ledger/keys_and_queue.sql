@@ -15,6 +15,17 @@ SELECT scope, key, subject_kind, subject_id, fingerprint_version, fingerprint
               %(fingerprint_versions)b::bigint[], %(fingerprints)b::text[])
     AS k (scope, key, subject_kind, subject_id, fingerprint_version, fingerprint)
 
+-- name: enqueue_first
+-- The first calls of payments that this batch has requested: they have no rows yet, so nothing is looked for. What is not
+-- given is the same for all first calls.
+INSERT INTO gateway_queue (payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,
+                           action, inquiries, unknown, payment_version, due_at, trace_context)
+SELECT payment_id, account_id, kind, amount_minor, fee_minor, currency, 1, gateway_key, 0, 'pay', 0, false, 1, %(due_at)b,
+       trace_context
+  FROM unnest(%(payment_ids)b::bigint[], %(account_ids)b::bigint[], %(kinds)b::text[], %(amounts_minor)b::bigint[],
+              %(fees_minor)b::bigint[], %(currencies)b::text[], %(gateway_keys)b::text[], %(trace_contexts)b::text[])
+    AS q (payment_id, account_id, kind, amount_minor, fee_minor, currency, gateway_key, trace_context)
+
 -- name: enqueue
 -- A payment has one row; what is written anew gives the lease back. The trace of the first request stays with it.
 INSERT INTO gateway_queue (payment_id, account_id, kind, amount_minor, fee_minor, currency, series, gateway_key, attempt,

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from ledger.books import BatchBooks
-from ledger.keys_and_queue import dequeue, enqueue, insert_keys
+from ledger.keys_and_queue import dequeue, enqueue, enqueue_first, insert_keys
 from ledger.log import SQL as LOG
 from ledger.log import Appending, Head, row_columns
 
@@ -35,7 +35,10 @@ class Storing:
         if writes.dequeued:
             dequeue(self._connection, writes.dequeued)
         if entries := writes.enqueued.values():
-            enqueue(self._connection, entries)
+            if first := [entry for entry in entries if entry.is_first]:
+                enqueue_first(self._connection, first, due_at=self._batch.at)
+            if later := [entry for entry in entries if not entry.is_first]:
+                enqueue(self._connection, later)
             self.due = self.due or any(entry.due_at <= self._batch.at for entry in entries)
 
     def end(self) -> None:
