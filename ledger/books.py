@@ -8,7 +8,7 @@ the books when the batch is committed and vanish without a trace when it is not.
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -19,11 +19,9 @@ from ledger.commands import AnyCommand
 from ledger.decisions import Decision, KeyTaken, QueueEntry
 from ledger.errors import AccountNotFound, PaymentNotFound
 from ledger.events import (
-    AccountEvent,
     AccountOpened,
     AnyEvent,
     PaymentEnded,
-    PaymentEvent,
     PaymentRequested,
     PaymentRequeued,
     Recorded,
@@ -78,7 +76,7 @@ class Books:
             if account is not None:
                 if version > account.version:
                     assert version == account.version + 1, stream
-                    self._put(_evolve(account, decode(stream, version, topic, state)))
+                    self._put(stream, _evolve(account, decode(stream, version, topic, state)))
                 continue
             requested = topic == PaymentRequested.TOPIC
             if not requested:
@@ -88,7 +86,7 @@ class Books:
             recorded = decode(stream, version, topic, state)
             self._absorb_pending(recorded.data)
             if requested and self._expect_payments and stream not in self.payments:
-                self._put(_evolve(None, recorded))
+                self._put(stream, _evolve(None, recorded))
 
     def _absorb_pending(self, event: AnyEvent) -> None:
         account_id, change_minor = pending_change(event)
@@ -104,16 +102,17 @@ class Books:
                 learnt[stream] = decode_snapshot(state)
             else:
                 learnt[stream] = _evolve(learnt.get(stream), decode(stream, version, topic, state))
-        for aggregate in learnt.values():
-            self._put(aggregate)
+        for stream, aggregate in learnt.items():
+            self._put(stream, aggregate)
             if isinstance(aggregate, Account):
-                self.pending_minor[aggregate.id] = pending_minor.get(aggregate.account_id, 0)
+                self.pending_minor[stream] = pending_minor.get(aggregate.account_id, 0)
 
     def keep(self, batch: "BatchBooks", head: Head) -> None:
         """Make a committed batch part of the books, and forget what was changed longest ago."""
-        touched: list[Account | Payment] = [*batch.accounts.values(), *batch.payments.values()]
-        for aggregate in touched:
-            self._put(aggregate)
+        for stream, account in batch.accounts.items():
+            self._put(stream, account)
+        for stream, payment in batch.payments.items():
+            self._put(stream, payment)
         self.pending_minor.update(batch.pending)
         self.stand_at(head)
         while len(self.accounts) > self._capacity:
@@ -122,8 +121,7 @@ class Books:
         while len(self.payments) > self._capacity:
             self.payments.popitem(last=False)
 
-    def _put(self, aggregate: Account | Payment) -> None:
-        stream = aggregate.id
+    def _put(self, stream: str, aggregate: Account | Payment) -> None:
         if isinstance(aggregate, Account):
             self.accounts[stream] = aggregate
             self.accounts.move_to_end(stream)
@@ -212,7 +210,7 @@ class BatchBooks:
             )
             versions[stream] = recorded.originator_version
             self.rows.append(Row(stream, recorded.originator_version, event.TOPIC, encode(recorded)))
-            self._take_in(_evolve(known, recorded), event)
+            self._take_in(stream, _evolve(known, recorded), event)
         if decision.key is not None:
             self.keys_taken.append(decision.key)
             idempotency = decision.key.idempotency
@@ -224,16 +222,16 @@ class BatchBooks:
             self.dequeued.discard(decision.enqueue.payment_id)
             self.enqueued[decision.enqueue.payment_id] = decision.enqueue
 
-    def _take_in(self, aggregate: Account | Payment, event: AnyEvent) -> None:
+    def _take_in(self, stream: str, aggregate: Account | Payment, event: AnyEvent) -> None:
         if isinstance(aggregate, Account):
-            self.accounts[aggregate.id] = aggregate
+            self.accounts[stream] = aggregate
             if aggregate.version % SNAPSHOT_EVERY == 0:
-                self._snapshots_due.add(aggregate.id)
+                self._snapshots_due.add(stream)
             if isinstance(event, AccountOpened):
                 self.next_account_id += 1
-                self.pending[aggregate.id] = 0
+                self.pending[stream] = 0
             return
-        self.payments[aggregate.id] = aggregate
+        self.payments[stream] = aggregate
         if isinstance(event, PaymentRequested):
             self.next_payment_sequence += 1
         account_id, change_minor = pending_change(event)
@@ -264,10 +262,10 @@ def pending_change(event: AnyEvent) -> tuple[int, int]:
             return 0, 0
 
 
-def _evolve(known: Account | Payment | None, recorded: Recorded[AnyEvent]) -> Account | Payment:
+def _evolve(known: Any, recorded: Recorded[Any]) -> Account | Payment:  # noqa: ANN401 - of the stream's own kind
     if recorded.originator_id.startswith("account-"):
-        return ledger.account.evolve(cast("Account | None", known), cast("Recorded[AccountEvent]", recorded))
-    return ledger.payment.evolve(cast("Payment | None", known), cast("Recorded[PaymentEvent]", recorded))
+        return ledger.account.evolve(known, recorded)
+    return ledger.payment.evolve(known, recorded)
 
 
 def streams_of(commands: Sequence[AnyCommand], keys: Iterable[KeyTaken]) -> set[str]:
