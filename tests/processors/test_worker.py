@@ -12,6 +12,7 @@ from decimal import Decimal
 from email.utils import format_datetime
 from typing import Any, Self
 
+import psycopg
 import pytest
 
 from ledger.application import Ledger
@@ -20,7 +21,7 @@ from ledger.commands import OpenAccount, RequestDeposit, RequestWithdrawal, Requ
 from ledger.database import Database
 from ledger.payment import Payment
 from ledger.writer import Writer
-from processors.worker import SQL
+from processors.worker import SESSION, SQL
 from tests.processors.misbehaving_server import Connection, MisbehavingServer, http
 from tests.processors.working import QUICK, working
 
@@ -331,6 +332,33 @@ def test_workers_share_the_work_and_none_is_done_twice(database: Database, write
 
 
 # --- waking, losing the database, stopping ---------------------------------------------------------------------------
+
+
+def test_a_claim_reads_what_it_takes_however_long_the_queue_is(database: Database) -> None:
+    """Also where the server knows how long: it then planned to read all of the queue for each claim."""
+    waiting, taken = 20_000, 32
+    with closing(database.connect(application="test", owner=True)) as owner:
+        owner.execute(
+            "INSERT INTO gateway_queue"
+            " SELECT n, 1, 'deposit', 100, 2, 'USD', 1, 'payment-' || n, 0, 'pay', 0, false, 1,"
+            " now() - interval '1 hour' + n * interval '1 ms' FROM generate_series(1, %s) AS n",
+            [waiting],
+        )
+        owner.execute("ANALYZE gateway_queue")
+    claim = {"limit": taken, "lease": timedelta(seconds=10), "worker": "test"}
+
+    with (
+        closing(psycopg.connect(database.conninfo(application="test", options=SESSION))) as connection,
+        connection.transaction(),
+    ):
+        claimed = connection.execute(SQL["claim_due"], claim, prepare=True).fetchall()
+        read = connection.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'gateway_queue'::regclass"
+        ).fetchone()
+
+    assert sorted(row[0] for row in claimed) == list(range(1, taken + 1))
+    assert read is not None
+    assert read[0] <= 4 * taken
 
 
 def test_new_work_wakes_a_sleeping_worker(database: Database, writer: Writer, ledger: Ledger) -> None:
