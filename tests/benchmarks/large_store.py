@@ -12,10 +12,11 @@ scenarios 8 and 9 verify whole. The small store is verified whole, as ever.
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
@@ -25,7 +26,7 @@ from tests.benchmarks.books import BooksWrong, Successes, ensure_effects_since, 
 from tests.benchmarks.durability import ensure_durable
 from tests.benchmarks.measures import Measured, Run
 from tests.benchmarks.parts import Service, run_command, serving, timed_command
-from tests.benchmarks.reading import read
+from tests.benchmarks.reading import read_once
 from tests.benchmarks.running import CONNECTIONS, Bench, connected
 from tests.benchmarks.settling import settle_on
 from tests.benchmarks.store_loader import DAYS, Loaded, Store, load_store, vacuum
@@ -83,6 +84,14 @@ class Served(Struct, frozen=True):
     gateway_url: str
     before: Successes
 
+    @property
+    def suffix(self) -> str:
+        """What its measurements are called by."""
+        return self.filled.suffix
+
+
+StoreT = TypeVar("StoreT", Filled, Served)
+
 
 def measure(bench: Bench) -> Sequence[Measured]:
     """Measure on both stores, one right after the other, so that both meet the same machine."""
@@ -98,8 +107,8 @@ def measure(bench: Bench) -> Sequence[Measured]:
                 for each in served
             ]
             found += _read_all(bench, served)
-            found += [_settle(bench, each) for each in served]
-        return found + [_accept(bench, store) for store in stores]
+            found += _in_turn(bench, "settled", served, partial(_settle, bench), makes_payments=True)
+        return found + _in_turn(bench, "POST deposit", stores, partial(_accept, bench), makes_payments=True)
 
 
 def _fill(bench: Bench, url: str, events: int, *, suffix: str) -> Filled:
@@ -144,38 +153,49 @@ def _read_all(bench: Bench, served: Sequence[Served]) -> list[Measured]:
     """Measure each route on one store and then on the other."""
     found = []
     for name, path in (ROUTES | LONG_ROUTES).items():
-        for each in served:
-            dice = random.Random(path)
-            paths = [
-                f"/api/v1{path.format(user=dice.randint(2, each.filled.accounts), payment=payment)}"
-                for payment in each.filled.loaded.payment_ids
-            ]
-            found.append(_read(bench, each, name, paths))
+        found += _in_turn(bench, name, served, partial(_read, bench, path))
     dice = random.Random(AT_A_TIME)
     now = datetime.now(UTC)
     moments = [now - timedelta(days=dice.random() * DAYS * LATER) for _ in range(1_000)]
-    paths = [f"/api/v1/users/1/balance?at={at:%Y-%m-%dT%H:%M:%S}Z" for at in moments]
-    return found + [_read(bench, each, AT_A_TIME, paths, connections=1) for each in served]
+    at_times = [f"/api/v1/users/1/balance?at={at:%Y-%m-%dT%H:%M:%S}Z" for at in moments]
+
+    def once(each: Served) -> Run:
+        return read_once(bench, each.service, each.filled.url, at_times, connections=1)
+
+    return found + _in_turn(bench, AT_A_TIME, served, once)
 
 
-def _read(bench: Bench, each: Served, name: str, paths: Sequence[str], *, connections: int = CONNECTIONS) -> Measured:
-    filled = each.filled
-    return read(bench, each.service, filled.url, name + filled.suffix, paths, repeats=1, connections=connections)
+def _read(bench: Bench, path: str, each: Served) -> Run:
+    """Read paths of one kind, the same in each of its turns."""
+    dice, filled = random.Random(path), each.filled
+    paths = [
+        f"/api/v1{path.format(user=dice.randint(2, filled.accounts), payment=payment)}"
+        for payment in filled.loaded.payment_ids
+    ]
+    return read_once(bench, each.service, filled.url, paths)
 
 
-def _settle(bench: Bench, each: Served) -> Measured:
+def _settle(bench: Bench, each: Served) -> Run:
     filled = each.filled
     run = settle_on(bench, filled.url, each.service, each.gateway, accounts=filled.accounts)
     with connected(filled.url) as connection:
         ensure_effects_since(connection, each.before, each.gateway_url)
-    name = f"settled{filled.suffix}"
-    bench.tell(f"{name}: {run.value:,.0f}")
-    return Measured(name=name, runs=[run], makes_payments=True)
+    return run
 
 
-def _accept(bench: Bench, filled: Filled) -> Measured:
+def _accept(bench: Bench, filled: Filled) -> Run:
     traffic = Traffic(kind="deposits", accounts=filled.accounts)
-    run = accept_on(bench, filled.url, traffic, connections=CONNECTIONS)
-    name = f"POST deposit{filled.suffix}"
-    bench.tell(f"{name}: {run.value:,.0f}")
-    return Measured(name=name, runs=[run], makes_payments=True)
+    return accept_on(bench, filled.url, traffic, connections=CONNECTIONS)
+
+
+def _in_turn(
+    bench: Bench, name: str, stores: "Sequence[StoreT]", once: "Callable[[StoreT], Run]", **facts: bool
+) -> list[Measured]:
+    """Measure on one store and then on the other, several times, so that both meet the same minutes of the machine."""
+    runs: dict[str, list[Run]] = {each.suffix: [] for each in stores}
+    for _ in range(bench.repeats):
+        for each in stores:
+            run = once(each)
+            runs[each.suffix].append(run)
+            bench.tell(f"{name}{each.suffix}: {run.value:,.0f}")
+    return [Measured(name=name + suffix, runs=measured, **facts) for suffix, measured in runs.items()]

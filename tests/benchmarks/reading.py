@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,48 +38,29 @@ def measure(bench: Bench) -> Sequence[Measured]:
             users = [dice.randint(1, ACCOUNTS) for _ in range(1_000)]
             page = read_json(f"{service.url}/api/v1/users/1/transactions?limit={PAGE}")
             assert len(page["items"]) == PAGE
+            routes = {
+                "GET payment": [f"/api/v1/payments/{number}" for number in loaded.payment_ids],
+                "GET user": [f"/api/v1/users/{number}" for number in users],
+                "GET page of 50": [f"/api/v1/users/{number}/transactions?limit={PAGE}" for number in users],
+            }
             found = [
-                read(
-                    bench, service, url, "GET payment", [f"/api/v1/payments/{number}" for number in loaded.payment_ids]
-                ),
-                read(bench, service, url, "GET user", [f"/api/v1/users/{number}" for number in users]),
-                read(
-                    bench,
-                    service,
-                    url,
-                    "GET page of 50",
-                    [f"/api/v1/users/{number}/transactions?limit={PAGE}" for number in users],
-                ),
+                bench.repeat(name, partial(read_once, bench, service, url, paths)) for name, paths in routes.items()
             ]
             service.ensure_whole()
         return found
 
 
-def read(
-    bench: Bench,
-    service: Service,
-    url: str,
-    name: str,
-    paths: Sequence[str],
-    *,
-    repeats: int | None = None,
-    connections: int = CONNECTIONS,
-) -> Measured:
+def read_once(bench: Bench, service: Service, url: str, paths: Sequence[str], *, connections: int = CONNECTIONS) -> Run:
     """Measure reads of some paths, drawn at random."""
-    listed = _listed(bench.directory, paths)
-
-    def once() -> Run:
-        plan = Plan(
-            port=service.port,
-            traffic=Traffic(kind="paths", run=new_run(), paths_file=str(listed)),
-            connections=connections,
-            seconds=bench.seconds(SECONDS),
-            warm_up_seconds=WARM_UP_SECONDS,
-        )
-        watch = bench.watch(processes_of(service), url)
-        return run_of_requests(bench.load(plan, watch), watch)
-
-    return bench.repeat(name, once, repeats=repeats)
+    plan = Plan(
+        port=service.port,
+        traffic=Traffic(kind="paths", run=new_run(), paths_file=str(_listed(bench.directory, paths))),
+        connections=connections,
+        seconds=bench.seconds(SECONDS),
+        warm_up_seconds=WARM_UP_SECONDS,
+    )
+    watch = bench.watch(processes_of(service), url)
+    return run_of_requests(bench.load(plan, watch), watch)
 
 
 def _listed(directory: Path, paths: Sequence[str]) -> Path:
