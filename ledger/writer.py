@@ -58,7 +58,9 @@ from ledger.wakeup import Notifier
 
 SQL: Final = load_statements("ledger", "writer.sql")
 
-CACHE_CAPACITY: Final = 50_000
+CACHE_CAPACITY: Final = 100_000
+"""How many accounts, and as many payments, are kept in memory: some 600 bytes each."""
+
 CATCH_UP_MAX: Final = 20_000
 """When other writers have appended more events than this, the books are read anew as far as they are needed."""
 
