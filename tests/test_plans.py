@@ -1,0 +1,131 @@
+"""Each statement of the running service finds its rows by an index, whatever the server knows about its tables.
+
+A plan that is made once and kept knows no parameters: it takes a limit for a tenth of all that there is. So it may read
+the whole of a table each time for the few rows that are asked for, and only where the table is large.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+import api.reads
+import ledger.writer
+import processors.worker
+import projections.projector
+from ledger.database import Database
+from ledger.sql import load_statements
+from projections.rebuild import rebuild
+from tests.benchmarks.store_loader import Store, load_store
+from tests.databases import fresh_ledger
+
+SESSIONS: Final[dict[str, Mapping[str, str]]] = {
+    "writer": ledger.writer._SESSION,
+    "worker": processors.worker.SESSION,
+    "projector": projections.projector._SESSION,
+    "api": api.reads._SESSION | {"default_transaction_read_only": "off"},
+}
+
+FILES: Final = (
+    *(("writer", "ledger", name) for name in ("log", "writer", "keys_and_queue")),
+    ("worker", "processors", "worker"),
+    *(("projector", "projections", name) for name in ("account_balance", "counters", "dead_letter", "journal")),
+    *(("projector", "projections", name) for name in ("payment_status", "tracking")),
+    *(("api", "api", name) for name in ("account_reads", "dead_letters", "payment_reads", "replay")),
+    ("api", "ledger", "history"),
+)
+
+NO_QUERIES: Final = {"begin", "commit", "unlisten"}
+OF_A_FEW_ROWS: Final = {"head", "identity", "tracking", "heartbeats", "dead_letter"}
+
+_PLACEHOLDER: Final = re.compile(r"%\((\w+)\)[sb]")
+_TEMPLATE: Final = re.compile(r"\{(\w+)\}")
+
+
+@pytest.fixture(scope="module")
+def grown(postgres_url: str) -> Iterator[Database]:
+    """A store of some size, with a long queue, that the server has statistics of."""
+    with fresh_ledger(postgres_url) as database:
+        load_store(database, Store(events=20_000, accounts=200, long_account=2_000))
+        rebuild(database)
+        with closing(database.connect(application="test", owner=True)) as owner:
+            owner.execute(
+                "INSERT INTO gateway_queue SELECT 1024 * (n + 1000000), 1 + n %% 200, 'deposit', 100, 2, 'USD', 1,"
+                " 'payment-' || n, 0, 'pay', 0, false, 1, now() - n * interval '1 ms' FROM generate_series(1, %s) AS n",
+                [20_000],
+            )
+            owner.execute(f"SET search_path = {database.schema}")
+            for (table,) in owner.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'",
+                [database.schema],
+            ).fetchall():
+                owner.execute(f"ANALYZE {table}")
+        yield database
+
+
+def statements(package: str, file: str) -> dict[str, str]:
+    """The queries of a file, as the server is sent them: with numbers for parameters."""
+    return {
+        name: numbered(statement)
+        for name, statement in load_statements(package, f"{file}.sql").items()
+        if name not in NO_QUERIES
+    }
+
+
+def numbered(statement: str) -> str:
+    """Write a statement's parameters as $1, $2 and so on, and the tables of a template by their plain names."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    return _PLACEHOLDER.sub(number, _TEMPLATE.sub(r"\1", statement)).replace("%%", "%")
+
+
+def offences(node: dict[str, Any], *, limited: bool = False) -> Iterator[str]:
+    """What in a plan reads more than what is asked for: whole tables, and indexes without a condition or a limit."""
+    kind, table = node["Node Type"], node.get("Relation Name")
+    by_index = kind in {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
+    whole = kind == "Seq Scan" or (by_index and "Index Cond" not in node and not limited)
+    if whole and table not in OF_A_FEW_ROWS:
+        yield f"{kind} of {table}"
+    for child in node.get("Plans", ()):
+        yield from offences(child, limited=kind == "Limit" or (limited and kind == "LockRows"))
+
+
+def plan(connection: psycopg.Connection[Any], statement: str) -> dict[str, Any]:
+    """The plan that is made without knowing the parameters."""
+    row = connection.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}".encode()).fetchone()
+    assert row is not None
+    found: dict[str, Any] = row[0][0]["Plan"]
+    return found
+
+
+@pytest.mark.parametrize(("session", "package", "file"), FILES, ids=lambda word: word)
+def test_a_statement_reads_what_it_asks_for(grown: Database, session: str, package: str, file: str) -> None:
+    """And no table or index from end to end."""
+    conninfo = grown.conninfo(application="test", options=SESSIONS[session])
+    with closing(psycopg.connect(conninfo, autocommit=True)) as connection:
+        found = {name: list(offences(plan(connection, text))) for name, text in statements(package, file).items()}
+
+    assert found
+    assert {name: offended for name, offended in found.items() if offended} == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM events WHERE state = $1",
+        "SELECT payment_id FROM gateway_queue ORDER BY due_at",
+        "SELECT count(*) FROM gateway_queue AS q JOIN payment_status AS p USING (payment_id)",
+    ],
+)
+def test_a_plan_that_reads_too_much_is_found(grown: Database, statement: str) -> None:
+    """Or the rule would prove nothing."""
+    with closing(psycopg.connect(grown.conninfo(application="test"), autocommit=True)) as connection:
+        assert list(offences(plan(connection, statement)))
