@@ -4,11 +4,13 @@ A large batch is sent in parts, so that the server stores one while the next is 
 behind the last part, and nothing of it can be committed unless that has been seen to be done.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import psycopg
 
 from ledger.books import BatchBooks
+from ledger.decisions import QueueEntry
 from ledger.keys_and_queue import dequeue, enqueue, enqueue_first, insert_keys
 from ledger.log import SQL as LOG
 from ledger.log import Appending, Head, row_columns
@@ -35,11 +37,7 @@ class Storing:
         if writes.dequeued:
             dequeue(self._connection, writes.dequeued)
         if entries := writes.enqueued.values():
-            if first := [entry for entry in entries if entry.is_first]:
-                enqueue_first(self._connection, first, due_at=self._batch.at)
-            if later := [entry for entry in entries if not entry.is_first]:
-                enqueue(self._connection, later)
-            self.due = self.due or any(entry.due_at <= self._batch.at for entry in entries)
+            self._enqueue(entries)
 
     def end(self) -> None:
         """Send the head's move, and the snapshots of accounts as the whole batch leaves them."""
@@ -53,3 +51,15 @@ class Storing:
     def check(self) -> Head:
         """Give the head as the batch leaves it, once the pipeline has ended. Raises LogBroken."""
         return self._appending.check()
+
+    def _enqueue(self, entries: Collection[QueueEntry]) -> None:
+        at = self._batch.at
+        first: list[QueueEntry] = []
+        later: list[QueueEntry] = []
+        for entry in entries:
+            (first if entry.is_first and entry.due_at == at else later).append(entry)
+        if first:
+            enqueue_first(self._connection, first, due_at=at)
+        if later:
+            enqueue(self._connection, later)
+        self.due = self.due or bool(first) or any(entry.due_at <= at for entry in later)
