@@ -3,8 +3,8 @@
 A plan that is made once and kept knows no parameters: it takes a limit for a tenth of all that there is. So it may read
 the whole of a table each time for the few rows that are asked for, and only where the table is large.
 
-Left out are the counts of `pulse` and the sums of `trial_balance`, which read all that they count, and the statements of
-`metrics`, `operations` and `readiness`, which look at small tables.
+Left out are the counts of `pulse` and the sums of `trial_balance`, which read all that they count, and the statements
+of `metrics`, `operations` and `readiness`, which look at small tables.
 """
 
 import re
