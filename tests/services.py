@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import httpx
 import psutil
 
 from ledger.database import Database
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 60.0
@@ -32,12 +32,6 @@ QUICK_GATEWAY = {
 """Settings by which a payment that meets errors and time-outs ends within seconds."""
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a context that reads no certificates is quick to make
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def is_ready(url: str) -> bool:

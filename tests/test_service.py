@@ -14,7 +14,8 @@ import pytest
 
 from tests.books import differences
 from tests.chaos.payer import open_users
-from tests.services import Client, Service, free_port, is_ready, serving
+from tests.ports import free_port
+from tests.services import Client, Service, is_ready, serving
 
 CLIENTS = 16
 

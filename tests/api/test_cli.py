@@ -28,7 +28,8 @@ from projections.projector import Projector
 from tests.api.seeds import Seeds
 from tests.databases import remove
 from tests.ledger.postgres_proxy import proxy_before
-from tests.services import CHECKOUT, free_port
+from tests.ports import free_port
+from tests.services import CHECKOUT
 
 OWN_HOST = socket.gethostname()
 PATIENCE_SECONDS = 30.0

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from ledger.settings import Settings
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -41,19 +42,9 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def settings(unused_port: int) -> Settings:
+def settings() -> Settings:
     """Look for the demo gateway at a port of our own."""
-    return Settings.load({"DEMO_GATEWAY_PORT": str(unused_port)})
-
-
-@pytest.fixture
-async def unused_port() -> int:
-    """Find a port that is free."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = int(server.sockets[0].getsockname()[1])
-    server.close()
-    await server.wait_closed()
-    return port
+    return Settings.load({"DEMO_GATEWAY_PORT": str(free_port())})
 
 
 async def test_a_call_is_passed_on_with_its_key_and_body(client: httpx.AsyncClient, gateway: Gateway) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from api.ports import CannotListen, PortTaken, ensure_free
 from api.standalone import DRAIN_SECONDS, serve_http
-from tests.services import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -135,12 +135,11 @@ async def test_a_port_is_not_shared_with_another_program() -> None:
 
 async def test_connections_that_linger_do_not_keep_a_port() -> None:
     """They are left by a run that was killed, and last for a minute."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            server_side, _ = listener.accept()
-            server_side.close()  # who closes first is the one who lingers
-            client.recv(1)
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as listener, socket.create_connection(("127.0.0.1", port)) as client:
+        server_side, _ = listener.accept()
+        server_side.close()  # who closes first is the one who lingers
+        client.recv(1)
 
     ensure_free("127.0.0.1", port)
 

@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from ledger.database import Database
 from ledger.settings import CHECKOUT
-from tests.services import free_port, is_ready
+from tests.ports import free_port
+from tests.services import is_ready
 
 START_SECONDS_MAX: Final = 90.0
 STOP_SECONDS_MAX: Final = 30.0

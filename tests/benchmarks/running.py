@@ -23,7 +23,7 @@ from tests.benchmarks.measures import Load, Measured, Run, Spent
 from tests.benchmarks.parts import PartFailed, Service, environment, run_command, started, wait_for
 from tests.benchmarks.server import Server
 from tests.benchmarks.watch import Watch
-from tests.services import free_port
+from tests.ports import free_port
 
 CONNECTIONS: Final = 64
 ACCOUNTS: Final = 10_000

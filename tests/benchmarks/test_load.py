@@ -12,7 +12,7 @@ from tests.benchmarks.instant_gateway import Manners
 from tests.benchmarks.load import Plan, generate
 from tests.benchmarks.parts import environment, started, wait_for
 from tests.benchmarks.traffic import Kind, Traffic, requests
-from tests.services import free_port
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize("kind", ["deposits", "payments", "batches"])

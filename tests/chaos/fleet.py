@@ -14,7 +14,8 @@ from typing import get_args
 import psutil
 
 from ledger.fail_points import FailPoint
-from tests.services import CHECKOUT, QUICK_GATEWAY, free_port, is_ready
+from tests.ports import free_port
+from tests.services import CHECKOUT, QUICK_GATEWAY, is_ready
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0

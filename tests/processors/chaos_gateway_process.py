@@ -13,7 +13,8 @@ from msgspec import to_builtins
 from ledger.database import Database
 from processors.chaos_gateway import serve
 from processors.chaos_gateway_plan import Temper
-from tests.processors.demo_gateway_process import GatewayProcess, free_port
+from tests.ports import free_port
+from tests.processors.demo_gateway_process import GatewayProcess
 
 _PROGRAM = """
 import json, sys

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from psycopg import sql
 
 from ledger.database import Database
 from processors.demo_gateway_plan import Manners
+from tests.ports import free_port
 
 _PROGRAM = """
 import json, sys
@@ -102,13 +102,6 @@ def fresh_book(url: str) -> Iterator[Database]:
     finally:
         with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(database.schema)))
-
-
-def free_port() -> int:
-    """Find a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def pay_body(payment_id: int, amount: str = "200.00", **other: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
+
 
 class Connection:
     """One accepted connection, with the few verbs that a behaviour is written in."""
@@ -79,7 +81,7 @@ class MisbehavingServer:
         self.requests: list[bytes] = []
         self.heard = threading.Event()
         self.over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
