@@ -20,11 +20,10 @@ from msgspec import Struct
 from ledger.database import Database
 from ledger.settings import CHECKOUT
 from tests.ports import free_port
-from tests.services import is_ready
+from tests.services import READY, is_ready
 
 START_SECONDS_MAX: Final = 90.0
 STOP_SECONDS_MAX: Final = 30.0
-READY: Final = b"The payment ledger is ready."
 
 _MAXRSS_A_MIB: Final = 1024 * 1024 if sys.platform == "darwin" else 1024
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
