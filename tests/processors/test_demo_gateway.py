@@ -23,8 +23,8 @@ from tests.processors.demo_gateway_process import DemoGatewayProcess, fresh_book
 
 pytestmark = pytest.mark.anyio
 
-GOOD = Manners(timeout_rate=0.0, error_rate=0.0, seed=1, hang_seconds=1.5)
-DEADLINE_SECONDS = 0.5
+GOOD = Manners(timeout_rate=0.0, error_rate=0.0, seed=1, hang_seconds=60)
+DEADLINE_SECONDS = 1.0
 _EXACT = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -337,9 +337,9 @@ def test_magic_amounts_lie_where_they_are_said_to_lie() -> None:
 # --- ordinary amounts -----------------------------------------------------------------------------------------------
 
 
-async def ends_of_first_attempts(url: str, payments: int) -> list[str]:
+async def ends_of_first_attempts(url: str, payments: int, *, deadline_seconds: float) -> list[str]:
     """Call once for each of many payments, all at once, and give what was told for each."""
-    async with Gateway(url, timeout_seconds=DEADLINE_SECONDS, connections_max=32) as gateway:
+    async with Gateway(url, timeout_seconds=deadline_seconds, connections_max=32) as gateway:
         room = asyncio.Semaphore(32)
 
         async def end(payment: int) -> str:
@@ -352,9 +352,9 @@ async def ends_of_first_attempts(url: str, payments: int) -> list[str]:
 
 async def test_errors_and_time_outs_come_in_the_given_proportions(book: Database) -> None:
     """A quarter errors, a tenth time-outs; of the time-outs about half moved the money, and of the errors none."""
-    manners = Manners(timeout_rate=0.10, error_rate=0.25, seed=7, hang_seconds=2.0)
+    manners = Manners(timeout_rate=0.10, error_rate=0.25, seed=7, hang_seconds=60)
     with DemoGatewayProcess(book, manners) as process:
-        ends = await ends_of_first_attempts(process.url, 400)
+        ends = await ends_of_first_attempts(process.url, 400, deadline_seconds=2.0)
         moved = {effect["payment_id"] for effect in await effects_of(process.url)}
 
     count = Counter(ends)
@@ -369,10 +369,10 @@ async def test_errors_and_time_outs_come_in_the_given_proportions(book: Database
 
 async def test_a_key_that_was_decided_is_answered_at_once(book: Database) -> None:
     """A time-out that moved the money is the last under its key, however often new calls time out."""
-    with DemoGatewayProcess(book, Manners(timeout_rate=1.0, error_rate=0.0, seed=3, hang_seconds=1.5)) as process:
-        first = await ends_of_first_attempts(process.url, 20)
+    with DemoGatewayProcess(book, Manners(timeout_rate=1.0, error_rate=0.0, seed=3, hang_seconds=60)) as process:
+        first = await ends_of_first_attempts(process.url, 20, deadline_seconds=DEADLINE_SECONDS)
         moved = {effect["payment_id"] for effect in await effects_of(process.url)}
-        async with Gateway(process.url, timeout_seconds=DEADLINE_SECONDS) as gateway:
+        async with Gateway(process.url, timeout_seconds=20) as gateway:
             payments = range(1, 21)
             keys = [f"payment-{payment}" for payment in payments]
             asked = [await gateway.inquire(payment, key) for payment, key in zip(payments, keys, strict=True)]
@@ -393,7 +393,7 @@ async def test_a_seed_decides_everything(postgres_url: str) -> None:
     for seed in (1, 1, 2):
         manners = Manners(timeout_rate=0.0, error_rate=0.5, seed=seed)
         with fresh_book(postgres_url) as book, DemoGatewayProcess(book, manners) as process:
-            ends.append(await ends_of_first_attempts(process.url, 40))
+            ends.append(await ends_of_first_attempts(process.url, 40, deadline_seconds=20))
 
     assert ends[0] == ends[1]
     assert ends[0] != ends[2]
@@ -404,7 +404,7 @@ async def test_rates_of_nothing_and_of_all(postgres_url: str) -> None:
     for error_rate, told in ((0.0, "approved"), (1.0, "gateway_error_502")):
         manners = Manners(timeout_rate=0.0, error_rate=error_rate)
         with fresh_book(postgres_url) as book, DemoGatewayProcess(book, manners) as process:
-            assert {told} == set(await ends_of_first_attempts(process.url, 30))
+            assert {told} == set(await ends_of_first_attempts(process.url, 30, deadline_seconds=20))
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

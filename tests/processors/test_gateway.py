@@ -350,7 +350,7 @@ async def test_an_unfinished_answer_does_not_spoil_the_next_call() -> None:
         (too_large if connection.server.connections == 1 else good)(connection)
 
     with MisbehavingServer(behave) as server:
-        async with Gateway(server.url, timeout_seconds=0.5) as gateway:
+        async with Gateway(server.url, timeout_seconds=5) as gateway:
             first, second = await gateway.pay(CALL), await gateway.pay(CALL)
 
     assert Unknown("answer_too_large") == first.outcome

@@ -170,7 +170,7 @@ async def test_inquiries_through_one_client_are_true_or_say_nothing(book: Databa
     temper = replace(TEMPER, calls=half, inquiries=weights, inquiries_bad_max=50, hang_seconds=LONG)
     told: list[tuple[int, InquiryOutcome]] = []
     async with serving(book, temper) as url:
-        async with Gateway(url, timeout_seconds=1.0, connections_max=16) as gateway:
+        async with Gateway(url, timeout_seconds=3.0, connections_max=32) as gateway:
             await asyncio.gather(*(gateway.pay(call_of(n)) for n in range(1, 101)))
             for _ in range(4):
                 answers = await asyncio.gather(*(gateway.inquire(n, f"payment-{n}") for n in range(1, 101)))
@@ -193,7 +193,7 @@ async def test_in_the_usual_mix_whatever_is_reported_is_safe(book: Database) -> 
         return outcomes
 
     async with serving(book, replace(TEMPER, hang_seconds=LONG)) as url:
-        async with Gateway(url, timeout_seconds=1.0, connections_max=16) as gateway:
+        async with Gateway(url, timeout_seconds=3.0, connections_max=32) as gateway:
             told = dict(enumerate(await asyncio.gather(*(attempts(gateway, n) for n in range(1, 201))), 1))
         found = await moved(url)
 
