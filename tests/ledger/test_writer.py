@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from ledger.application import Ledger
 from ledger.audit import verify_seals, verify_store
@@ -150,6 +151,16 @@ def holding_head(database: Database) -> Iterator[psycopg.Connection[Any]]:
     with closing(database.connect(application="test")) as connection, connection.transaction():
         connection.execute("SELECT 1 FROM head FOR UPDATE")
         yield connection
+
+
+def waiting_for_head(holder: psycopg.Connection[Any]) -> int:
+    """Count those who wait for the right to append."""
+    query = (
+        "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+        " AND pid IN (SELECT pid FROM pg_locks WHERE relation = 'head'::regclass)"
+    )
+    (count,) = holder.execute(query).fetchone() or (0,)
+    return int(count)
 
 
 @pytest.fixture(params=[1, PART_MAX], ids=["in_parts", "at_once"])
@@ -376,6 +387,31 @@ def test_an_account_is_opened_once_for_a_key(database: Database, writer: Writer)
 
     assert (again.account_id, again.opening_minor, again.replayed) == (first.account_id, 500, True)
     assert log_topics(database).count("account.opened") == 1
+
+
+@pytest.mark.parametrize("met", [True, False], ids=["who has met the other", "who has just started"])
+@pytest.mark.parametrize("command", [deposit("200", key="k"), opening("5", idempotency_key="k", caller="caller")])
+def test_a_key_that_another_takes_while_one_waits_counts(
+    database: Database, writer: Writer, command: Any, *, met: bool
+) -> None:
+    """Both come while nobody has taken it, and wait for the head; the second one finds what the first has made."""
+    given_account(writer)
+    other = Writer(database)
+    other.start()
+    if met:
+        answer(other.submit(deposit("1")))
+        answer(writer.submit(deposit("1")))
+
+    with holding_head(database) as holder:
+        futures = [writer.submit(command), other.submit(command)]
+        wait_until(lambda: waiting_for_head(holder) == 2)
+    answers = [answer(future) for future in futures]
+    other.stop()
+
+    assert sorted(one.replayed for one in answers) == [False, True]
+    first, second = (replace(one, replayed=False) for one in answers)
+    assert first == second
+    assert log_topics(database).count("payment.requested") == 2 * met + isinstance(command, RequestDeposit)
 
 
 # --- several writers -------------------------------------------------------------------------------------------------
