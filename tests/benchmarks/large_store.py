@@ -191,11 +191,5 @@ def _accept(bench: Bench, filled: Filled) -> Run:
 def _in_turn(
     bench: Bench, name: str, stores: "Sequence[StoreT]", once: "Callable[[StoreT], Run]", **facts: bool
 ) -> list[Measured]:
-    """Measure on one store and then on the other, several times, so that both meet the same minutes of the machine."""
-    runs: dict[str, list[Run]] = {each.suffix: [] for each in stores}
-    for _ in range(bench.repeats):
-        for each in stores:
-            run = once(each)
-            runs[each.suffix].append(run)
-            bench.tell(f"{name}{each.suffix}: {run.value:,.0f}")
-    return [Measured(name=name + suffix, runs=measured, **facts) for suffix, measured in runs.items()]
+    """Measure on one store and on the other in turn."""
+    return bench.in_turn({name + each.suffix: partial(once, each) for each in stores}, **facts)

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -92,11 +92,22 @@ class Bench:
 
     def repeat(self, name: str, once: Callable[[], Run], *, repeats: int | None = None, **facts: bool) -> Measured:
         """Measure several times."""
-        runs = []
+        (measured,) = self.in_turn({name: once}, repeats=repeats, **facts)
+        return measured
+
+    def in_turn(
+        self, measurements: Mapping[str, Callable[[], Run]], *, repeats: int | None = None, **facts: bool
+    ) -> list[Measured]:
+        """Measure what is held against each other one after the other, several times.
+
+        So all meet the same minutes of the machine, whose cores may be half as fast a few minutes later.
+        """
+        runs: dict[str, list[Run]] = {name: [] for name in measurements}
         for number in range(repeats or self.repeats):
-            runs.append(once())
-            self.tell(f"{name}, {number + 1}: {runs[-1].value:,.0f}")
-        return Measured(name=name, runs=runs, **facts)
+            for name, once in measurements.items():
+                runs[name].append(run := once())
+                self.tell(f"{name}, {number + 1}: {run.value:,.0f}")
+        return [Measured(name=name, runs=measured, **facts) for name, measured in runs.items()]
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
