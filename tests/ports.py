@@ -9,7 +9,6 @@ import os
 import random
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import cycle
 from typing import Final
 
@@ -30,7 +29,12 @@ _ports: Final = _stretch()
 
 def free_port() -> int:
     """Find a port of 127.0.0.1 on which nobody listens, and which is not given again before all others were."""
-    for port in _ports:
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("the ports go round and round")
+    return next(filter(_is_free, _ports))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
