@@ -1,15 +1,16 @@
 """The ledger's write side: the only place where money moves.
 
-The way of a payment:
+How a payment command is processed:
 
-    command (commands.py)
-      -> writer.py        one thread a process; batches what comes in and locks the log's head
-      -> decisions.py     command + what the ledger looks like -> events, or a refusal (errors.py)
-                          account.py and payment.py hold the rules of one account and one payment
-      -> books.py         the accounts and payments in memory, evolved by the events
-      -> log.py, seal.py  events sealed to the ones before them, stored together with idempotency keys, the gateway
-                          queue (keys_and_queue.py) and the new head, in one transaction
-      -> answering.py     answers the callers, and wakeup.py tells the processors and projections, after the commit
+    command (domain/commands.py)
+      -> writer/writer.py   one thread in each process; batches the waiting commands and locks the head of the log
+      -> domain/decide.py   command + current state -> events, or a refusal (errors.py)
+                            account.py and payment.py have the rules of one account and one payment
+      -> domain/evolve.py   applies the events to the accounts and payments in memory (writer/aggregate_cache.py)
+      -> store/log.py       seals the events to the ones before them; the writer stores them together with idempotency
+                            keys, gateway queue entries and the new head, in one transaction
+      -> writer/callers.py  answers the callers after the commit, and store/notifications.py wakes the processors and
+                            projections
 
-Nothing here calls the gateway, serves HTTP or builds what clients read: `processors`, `api` and `projections` do.
+This package does not call the gateway, serve HTTP or build read models; `processors`, `api` and `projections` do.
 """

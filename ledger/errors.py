@@ -1,39 +1,49 @@
-"""What can go wrong, as one tree.
+"""All errors of the ledger, as one tree.
 
     LedgerError
-    +-- Refusal                      the command is well-formed and the answer is no; trying again changes nothing
+    +-- Refusal                      the ledger refuses a well-formed command; trying again changes nothing
     |   +-- AccountNotFound
     |   +-- PaymentNotFound
     |   +-- AmountInvalid
     |   +-- CurrencyUnknown
+    |   +-- CurrencyNotSupported
     |   +-- BalanceLimitExceeded
     |   +-- InsufficientFunds
     |   +-- IdempotencyKeyReused
+    |   +-- IdempotencyKeyMissing
     |   +-- WrongState
     |   |   +-- NotRequeueable
     |   |   +-- NotResolvable
+    |   |   +-- NotAdjustable
+    |   +-- ContradictionNotNamed
+    |   +-- GatewayDisagrees
     |   +-- OutcomeImpossible
     |   +-- StaleCommand
     |   +-- CommandRejected
-    |   +-- ExportInvalid
-    |   +-- StoreNotEmpty
-    |   +-- StoreInCharge
-    +-- Unavailable                  nothing is wrong with the command; trying again later can help
+    +-- Unavailable                  the command is correct; trying again later can help
     |   +-- WriterBusy
     |   +-- WriterStopped
     |   +-- DatabaseUnavailable
     |   +-- OutcomeUnknown
-    |   +-- StoreWithheld
-    +-- CommandFailed                a mistake of ours, and of no other command
-    +-- StoreBroken                  the store is not what this program needs; an operator has to look
+    |   +-- StoreInactive
+    |   +-- TooManyWaiting
+    +-- CommandFailed                a bug in the ledger that this command hit; other commands are not affected
+    +-- StoreBroken                  this program cannot use the store; an operator must act
         +-- SchemaMissing
         +-- SchemaOlder
         +-- SchemaNewer
+        +-- StoreRetired
         +-- RoleMissing
+        +-- SessionRefused
+        +-- PoolerSharesSessions
+        +-- DatabaseEncodingWrong
+        +-- PostgresTooOld
+        +-- DatabaseNotDurable
+        +-- NumbersUsedUp
         +-- LogBroken
 
 Each class has a stable `code`, a docstring whose first line is its message, `may_retry`, and its facts as attributes.
-The outside world saying no, such as a bank's decline, is an event and not an error.
+A refusal by the outside world, such as a bank's decline, is an event and not an error.
 """
 
 from dataclasses import dataclass, fields
@@ -42,23 +52,23 @@ from typing import Any, ClassVar
 
 @dataclass(eq=False, kw_only=True)
 class LedgerError(Exception):
-    """The ledger could not do what it was asked."""
+    """The ledger could not carry out the request."""
 
     code: ClassVar[str] = "ledger_error"
     may_retry: ClassVar[bool] = False
 
     @property
     def message(self) -> str:
-        """The sentence that says what is wrong, without the facts."""
+        """The error's message, without the facts."""
         return (type(self).__doc__ or "").partition("\n")[0]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known about this case, by name."""
+        """The facts of this case, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
-        """Give the message and the facts, for logs and operators."""
+        """Return the message and the facts, for logs and operators."""
         facts = ", ".join(f"{name}={value!r}" for name, value in self.facts.items())
         return f"{self.message} ({facts})" if facts else self.message
 
@@ -95,15 +105,23 @@ class AmountInvalid(Refusal):
 
 @dataclass(eq=False, kw_only=True)
 class CurrencyUnknown(Refusal):
-    """The currency is not one that the ledger knows."""
+    """The ledger does not know the currency."""
 
     code = "currency_unknown"
     currency: str
 
 
 @dataclass(eq=False, kw_only=True)
+class CurrencyNotSupported(Refusal):
+    """The gateway does not move money in the currency."""
+
+    code = "currency_not_supported"
+    currency: str
+
+
+@dataclass(eq=False, kw_only=True)
 class BalanceLimitExceeded(Refusal):
-    """The account would come to hold more than an account may."""
+    """The account would hold more than an account may."""
 
     code = "balance_limit_exceeded"
     account_id: int
@@ -115,6 +133,7 @@ class InsufficientFunds(Refusal):
     """Less money is available than the payment needs."""
 
     code = "insufficient_funds"
+    currency: str
     available_minor: int
     needed_minor: int
 
@@ -127,9 +146,15 @@ class IdempotencyKeyReused(Refusal):
     key: str
 
 
+class IdempotencyKeyMissing(Refusal):
+    """A booking that settles no contradiction needs an idempotency key; a repetition would book it again."""
+
+    code = "idempotency_key_missing"
+
+
 @dataclass(eq=False, kw_only=True)
 class WrongState(Refusal):
-    """The payment is not in a state in which this can be done."""
+    """The payment's state does not allow this."""
 
     code = "wrong_state"
     payment_id: int
@@ -148,9 +173,34 @@ class NotResolvable(WrongState):
     code = "not_resolvable"
 
 
+class NotAdjustable(WrongState):
+    """Only a payment that has ended at the gateway can be adjusted."""
+
+    code = "not_adjustable"
+
+
+@dataclass(eq=False, kw_only=True)
+class ContradictionNotNamed(Refusal):
+    """The decision must name one of the payment's open contradictions by its gateway key."""
+
+    code = "contradiction_not_named"
+    payment_id: int
+    gateway_keys: str
+
+
+@dataclass(eq=False, kw_only=True)
+class GatewayDisagrees(Refusal):
+    """The gateway says clearly that the outcome is another one; only a forced decision goes against that."""
+
+    code = "gateway_disagrees"
+    payment_id: int
+    gateway_key: str
+    answer: str
+
+
 @dataclass(eq=False, kw_only=True)
 class OutcomeImpossible(Refusal):
-    """The payment cannot take this outcome in the state it is in."""
+    """The payment cannot have this outcome in its present state."""
 
     code = "outcome_impossible"
     payment_id: int
@@ -160,7 +210,7 @@ class OutcomeImpossible(Refusal):
 
 @dataclass(eq=False, kw_only=True)
 class StaleCommand(Refusal):
-    """The payment has moved on since the sender looked at it."""
+    """The payment has changed since the sender read it."""
 
     code = "stale_command"
     payment_id: int
@@ -170,33 +220,10 @@ class StaleCommand(Refusal):
 
 @dataclass(eq=False, kw_only=True)
 class CommandRejected(Refusal):
-    """The database cannot store what the command asks for."""
+    """The database cannot store the command's data."""
 
     code = "command_rejected"
     sqlstate: str
-
-
-@dataclass(eq=False, kw_only=True)
-class ExportInvalid(Refusal):
-    """The file is not what an export of a whole ledger is."""
-
-    code = "export_invalid"
-    line: int
-    what: str
-
-
-@dataclass(eq=False, kw_only=True)
-class StoreNotEmpty(Refusal):
-    """A log can only be imported into an empty store."""
-
-    code = "store_not_empty"
-    position: int
-
-
-class StoreInCharge(Refusal):
-    """The store is no copy that waits to be taken over."""
-
-    code = "store_in_charge"
 
 
 class Unavailable(LedgerError):
@@ -219,33 +246,42 @@ class WriterStopped(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached; the command was not carried out."""
+    """The database cannot be reached, or cannot do its work now; the command was not carried out."""
 
     code = "database_unavailable"
 
 
 class OutcomeUnknown(Unavailable):
-    """The database was lost while the command was being committed; whether it was carried out is not known."""
+    """The database was lost during the commit; it is not known whether the command was carried out."""
 
     code = "outcome_unknown"
 
 
-class StoreWithheld(Unavailable):
-    """The store is an imported copy that was not taken over; the command was not carried out."""
+class StoreInactive(Unavailable):
+    """The store is an imported copy that was not activated; the command was not carried out."""
 
-    code = "store_withheld"
+    code = "store_inactive"
+
+
+@dataclass(eq=False, kw_only=True)
+class TooManyWaiting(Unavailable):
+    """The user has as many payments that have not ended as a user may have; nothing was recorded."""
+
+    code = "too_many_waiting"
+    account_id: int
+    waiting_max: int
 
 
 @dataclass(eq=False, kw_only=True)
 class CommandFailed(LedgerError):
-    """The command met a mistake in the ledger's own program; it was not carried out."""
+    """The command hit a bug in the ledger; it was not carried out."""
 
     code = "command_failed"
     what: str
 
 
 class StoreBroken(LedgerError):
-    """The store is not what this program needs."""
+    """This program cannot use the store."""
 
     code = "store_broken"
 
@@ -269,7 +305,7 @@ class SchemaOlder(StoreBroken):
 
 @dataclass(eq=False, kw_only=True)
 class SchemaNewer(StoreBroken):
-    """The ledger in the database was made by a newer program; start that one."""
+    """A newer program made the ledger in the database; start that program."""
 
     code = "schema_newer"
     schema: str
@@ -277,16 +313,81 @@ class SchemaNewer(StoreBroken):
 
 
 @dataclass(eq=False, kw_only=True)
+class StoreRetired(StoreBroken):
+    """Another store has taken over this ledger; this one never starts again."""
+
+    code = "store_retired"
+    successor: str
+
+
+@dataclass(eq=False, kw_only=True)
 class RoleMissing(StoreBroken):
-    """The service's role is missing and may not be created; somebody who may has to run the given SQL."""
+    """The service's role is missing and this user may not create it; an administrator must run the given SQL."""
 
     code = "role_missing"
     sql: str
 
+    def __str__(self) -> str:
+        """Return the message, and the SQL on lines of its own, so that it can be pasted."""
+        return f"{self.message}\n\n{self.sql}\n"
+
+
+@dataclass(eq=False, kw_only=True)
+class SessionRefused(StoreBroken):
+    """A new session does not have a setting that it asks for; a pooler or a proxy in front of Postgres drops it."""
+
+    code = "session_refused"
+    setting: str
+    wanted: str
+    found: str
+
+
+class PoolerSharesSessions(StoreBroken):
+    """The pooler in front of Postgres shares server connections between sessions; it must pool whole sessions.
+
+    For pgbouncer: `pool_mode = session`.
+    """
+
+    code = "pooler_shares_sessions"
+
+
+@dataclass(eq=False, kw_only=True)
+class DatabaseEncodingWrong(StoreBroken):
+    """The encoding of the database is not UTF8; create a database with `ENCODING 'UTF8'`."""
+
+    code = "database_encoding_wrong"
+    encoding: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PostgresTooOld(StoreBroken):
+    """The ledger needs a newer Postgres; nothing was changed."""
+
+    code = "postgres_too_old"
+    found: str
+    needed: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DatabaseNotDurable(StoreBroken):
+    """Postgres may lose what it has committed; switch the settings on, or set ALLOW_LOSS_OF_COMMITS."""
+
+    code = "database_not_durable"
+    off: str
+
+
+@dataclass(eq=False, kw_only=True)
+class NumbersUsedUp(StoreBroken):
+    """Fewer numbers are left than the recovery would leave out; `payment-ledger recover --skip N` leaves out fewer."""
+
+    code = "numbers_used_up"
+    next_account_id: int
+    next_payment_sequence: int
+
 
 @dataclass(eq=False, kw_only=True)
 class LogBroken(StoreBroken):
-    """The event log is not in the order in which it was written."""
+    """The event log is not as it was written."""
 
     code = "log_broken"
     position: int

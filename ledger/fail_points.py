@@ -1,7 +1,7 @@
-"""Named places at which a test makes a process die, to prove that dying there loses and doubles nothing.
+"""Named places at which a test kills a process, to prove that a crash there neither loses nor doubles a payment.
 
-Each stands at a boundary: before and after something becomes true for somebody else. `fail_point` does nothing until
-`arm` has been called, and nothing in the service calls it; so the places cost a comparison and no setting reaches them.
+Each place is just before or just after an effect becomes visible to another process. `fail_point` does nothing until a
+test calls `arm`. The service never calls `arm` and no setting arms a place, so each place costs one comparison.
 """
 
 from collections.abc import Callable
@@ -24,18 +24,20 @@ FailPoint = Literal[
     "worker.after_outcome",
     "projector.before_commit",
     "projector.after_commit",
+    "migrate.before_statement",
+    "migrate.before_commit",
 ]
 
 _reached: Callable[[FailPoint], None] | None = None
 
 
 def fail_point(name: FailPoint) -> None:
-    """Be at a place; whoever has armed it may end the process here."""
+    """Mark a place. When a test has armed the fail points, its function runs here and may end the process."""
     if _reached is not None:
         _reached(name)
 
 
 def arm(reached: Callable[[FailPoint], None] | None) -> None:
-    """Have a function called with the name of each place that is reached; None disarms."""
-    global _reached  # noqa: PLW0603 - one switch for the whole process is what is meant
+    """Make `fail_point` call a function with the name of each place that the process reaches; None disarms."""
+    global _reached  # noqa: PLW0603 - the switch is for the whole process
     _reached = reached

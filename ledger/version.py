@@ -1,7 +1,7 @@
 """The version of this program, as its documentation and its command line show it.
 
-It stands in `pyproject.toml` as well; a test holds the two together. The image runs the program without installing it,
-so there is no package metadata to read it from.
+`pyproject.toml` has the version too, and a test compares the two. The container image runs the program without
+installing it, so the program cannot read its version from package metadata.
 """
 
 from typing import Final

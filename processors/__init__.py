@@ -1,6 +1,6 @@
-"""The way of a payment through the gateway: claim what is due, call, and report the outcome to the ledger's writer.
+"""The gateway side of payments: claim due payments, call the gateway, and report the outcomes to the ledger's writer.
 
-`gateway` talks to the gateway and gives the outcome as data (`outcomes`); `retry_policy` says how long to wait;
-`demo_gateway` is a gateway to try all this with, and `chaos_gateway` one to prove it with, which does all that gateways
-do wrong. Nothing here moves money in the ledger: it sends commands.
+`gateways` has the HTTP client, which returns outcomes as data; `payments` has the worker, the process and the retry
+policy. `simulators` has two gateways: a demo gateway to try the service with, and a chaos gateway to test it with,
+which misbehaves in every known way. This package never moves money in the ledger itself; it sends commands.
 """

@@ -1,4 +1,4 @@
-"""What can go wrong with read models.
+"""The errors of read models.
 
     LedgerError
     +-- Refusal

@@ -1,7 +1,8 @@
-"""What all tests share: one real Postgres for the whole run, however many workers it has.
+"""All tests share one real Postgres for the whole run, however many workers there are.
 
-The server is the embedded one, with its durable settings, in memory where there is room for it. Whoever needs it first
-starts it and the last one stops it, as with any data directory; the run's first process removes the directory.
+The server is the embedded one, with its durable settings. It runs in memory if there is room for it. The first test
+that needs it starts it and the last one stops it, as with any data directory; the run's first process removes the
+directory.
 """
 
 import fcntl
@@ -14,23 +15,23 @@ from typing import Final
 
 import pytest
 
-from api.embedded_postgres import EmbeddedPostgres
-from api.processes import is_locked, open_lock
+from api.runtime.embedded_postgres.os_processes import is_locked, open_lock
+from api.runtime.embedded_postgres.server import EmbeddedPostgres
 
-_DIRECTORY_NAME: Final = "PAYMENT_LEDGER_TEST_DIRECTORY"  # tells the workers what their controller has made
+_DIRECTORY_NAME: Final = "PAYMENT_LEDGER_TEST_DIRECTORY"  # the controller passes it to the workers
 _PREFIX: Final = "payment-ledger-tests-"
 _BYTES_WANTED: Final = 2 * 1024**3
-_TESTS_A_CORE: Final = 2  # a third of a run is waiting: for a part to start, a lease to run out, a slow answer
+_TESTS_A_CORE: Final = 2  # a third of a run is waiting: for a process, a lease, a slow response
 _run_lock = pytest.StashKey[int]()
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Say how many tests `-n auto` runs at a time, so that one works while another waits."""
+    """Set how many tests `-n auto` runs at a time, so that one test works while another waits."""
     return _TESTS_A_CORE * (os.cpu_count() or 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the directory of this run, and clear away those of runs that were killed."""
+    """Create the directory of this run, and remove those of runs that were killed."""
     if hasattr(config, "workerinput"):
         return
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory of a random name in it
@@ -46,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing behind."""
+    """Remove the run's directory."""
     lock = config.stash.get(_run_lock, None)
     if lock is not None:
         os.close(lock)
@@ -57,7 +58,7 @@ def _remove(directory: Path) -> None:
     server = EmbeddedPostgres(directory)
     if server.is_running():
         with server:
-            pass  # the last user who leaves stops it
+            pass  # leaving the block as the last user stops the server
     shutil.rmtree(directory)
 
 
@@ -69,6 +70,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """Give the URL of the run's Postgres, as its superuser."""
+    """Yield the URL of the run's Postgres, as its superuser."""
     with EmbeddedPostgres(Path(os.environ[_DIRECTORY_NAME]), create=True) as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gateway_keys_without_salt() -> Iterator[None]:
+    """Let the writers of the tests' own process give gateway keys that a test can spell, such as `payment-1`.
+
+    The processes of a service give keys with their salt; `tests/ledger/writer/test_gateway_keys.py` has them here too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ledger.writer.batch_view.new_key_salt", lambda: "")
+        yield

@@ -8,38 +8,39 @@ import pytest
 from litestar import Litestar
 
 from api.app import create_app
-from ledger.database import Database
-from ledger.settings import Settings
-from tests.api.seeds import Seeds
-from tests.databases import fresh_ledger
+from api.settings import Settings
+from ledger.partition.partition import Partitions
+from ledger.store.database import Database
+from tests.support.databases import fresh_ledger
+from tests.support.seeds import Seeds
 
-BASE_URL = "http://ledger.test"
+BASE_URL = "http://localhost"
 
 
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[Database]:
-    """Give an empty ledger."""
+    """Yield an empty ledger."""
     with fresh_ledger(postgres_url) as database:
         yield database
 
 
 @pytest.fixture
 def settings() -> Settings:
-    """Give settings as they are by default."""
-    return Settings.load({})
+    """Return the default settings, with a gateway that is not there: no test may ask that of another service."""
+    return Settings.load({"DEMO_GATEWAY_PORT": "9"})
 
 
 @pytest.fixture
 async def app(settings: Settings, database: Database) -> AsyncIterator[Litestar]:
     """Run the application."""
-    app = create_app(settings, database)
+    app = create_app(settings, Partitions.whole(database))
     async with app.lifespan():
         yield app
 
 
 @pytest.fixture
 async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """Speak to the application as a client does."""
+    """Yield an HTTP client of the application."""
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         yield client
@@ -47,6 +48,6 @@ async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def seeds(database: Database) -> Iterator[Seeds]:
-    """Write rows of read models, as a projector would."""
+    """Yield a writer of read model rows, in place of a projector."""
     with closing(database.connect(application="payment-ledger tests")) as connection:
         yield Seeds(connection)

@@ -1,4 +1,4 @@
-"""What scenarios share: the run's Postgres, ledgers to measure on, the instant gateway, and how long things take."""
+"""The common parts of scenarios: the run's Postgres, ledgers to measure on, the instant gateway, and durations."""
 
 import secrets
 import sys
@@ -12,30 +12,30 @@ import msgspec
 import psycopg
 from msgspec import Struct
 
-from ledger.commands import OpenAccount
-from ledger.database import Database
-from ledger.writer import Writer
-from tests.benchmarks.books import verify
-from tests.benchmarks.generator import ensure_not_the_bottleneck
-from tests.benchmarks.instant_gateway import Manners
-from tests.benchmarks.load import Plan, generate
-from tests.benchmarks.measures import Load, Measured, Run, Spent
-from tests.benchmarks.parts import PartFailed, Service, environment, run_command, started, wait_for
-from tests.benchmarks.server import Server
-from tests.benchmarks.watch import Watch
-from tests.ports import free_port
+from ledger.domain.commands import OpenAccount
+from ledger.store.database import Database
+from ledger.writer.writer import Writer
+from tests.benchmarks.load.generator import ensure_not_the_bottleneck
+from tests.benchmarks.load.instant_gateway import InstantProfile
+from tests.benchmarks.load.wrk import Plan, generate
+from tests.benchmarks.measuring.measures import Load, Measured, Run, Spent
+from tests.benchmarks.measuring.parts import PartFailed, Service, environment, run_command, started, wait_for
+from tests.benchmarks.measuring.server import Server
+from tests.benchmarks.measuring.verification import verify
+from tests.benchmarks.measuring.watch import Watch
+from tests.support.ports import free_port
 
 CONNECTIONS: Final = 64
 ACCOUNTS: Final = 10_000
 OPENING: Final = Decimal(1_000_000_000)
-"""What each account begins with: no withdrawal of any length of run is to be refused."""
+"""The opening balance of each account, so high that no withdrawal of a run is refused."""
 
 GATEWAY: Final = "gateway"
 LOAD: Final = "load"
 
 
 class Bench:
-    """One run of the benchmark: where it happens, how often what is short is repeated, whether it is to be quick."""
+    """One run of the benchmark: its place, the number of repetitions, and whether it is quick."""
 
     def __init__(
         self, server: Server, *, repeats: int, quick: bool, sizes: "Sizes", tell: Callable[[str], None] = lambda _: None
@@ -48,11 +48,11 @@ class Bench:
 
     @property
     def directory(self) -> Path:
-        """Where files of the run go."""
+        """The directory for the run's files."""
         return self.server.directory
 
     def seconds(self, usual: float, *, quick: float | None = None) -> float:
-        """How long something is to take: as usual, or in a quick run half of it."""
+        """Return a duration in seconds; a quick run takes half of it."""
         return (usual / 2 if quick is None else quick) if self.quick else usual
 
     def watch(self, processes: dict[str, int], url: str) -> Watch:
@@ -61,9 +61,9 @@ class Bench:
 
     @contextmanager
     def ledger(self, *, accounts: int = ACCOUNTS, verified: bool = True) -> Iterator[str]:
-        """Make a ledger in a database of its own, verify its books at the end, and drop it; its URL.
+        """Create a ledger in a database of its own, verify it at the end, and drop it. Yields its URL.
 
-        Who makes it not `verified` does that himself.
+        A caller that passes `verified=False` must verify the ledger itself.
         """
         with self.server.database("ledger") as url:
             migrate(self.directory, url)
@@ -73,18 +73,18 @@ class Bench:
                 verify(self.directory, Database(url))
 
     @contextmanager
-    def gateway(self, manners: Manners | None = None, *, place: Path | None = None) -> Iterator[tuple[str, int]]:
-        """Run the instant gateway; its URL, and the number of its process. Its log is in `place`, if given."""
+    def gateway(self, profile: InstantProfile | None = None, *, place: Path | None = None) -> Iterator[tuple[str, int]]:
+        """Run the instant gateway. Yields its URL and its process id. Its log goes to `place`, if given."""
         place = self.directory if place is None else place
         port = free_port()
-        words = msgspec.json.encode(msgspec.structs.replace(manners or Manners(), port=port)).decode()
-        command = [sys.executable, "-P", "-m", "tests.benchmarks.instant_gateway", words]
+        words = msgspec.json.encode(msgspec.structs.replace(profile or InstantProfile(), port=port)).decode()
+        command = [sys.executable, "-P", "-m", "tests.benchmarks.load.instant_gateway", words]
         with started(place, GATEWAY, command, environment()) as process:
             wait_for(process, place / f"{GATEWAY}.log", lambda log: b"ready" in log)
             yield f"http://127.0.0.1:{port}", process.pid
 
     def load(self, plan: Plan, watch: Any, *, wrk: bool = True) -> Load:
-        """Generate load from a checkpoint on. Raises GeneratorTooSlow when the generator was the bottleneck."""
+        """Write a checkpoint, then generate load. Raises GeneratorTooSlow if the generator was the bottleneck."""
         self.server.checkpoint()
         load = generate(plan, self.directory, watch, wrk=wrk)
         ensure_not_the_bottleneck(load)
@@ -98,9 +98,9 @@ class Bench:
     def in_turn(
         self, measurements: Mapping[str, Callable[[], Run]], *, repeats: int | None = None, **facts: bool
     ) -> list[Measured]:
-        """Measure what is held against each other one after the other, several times.
+        """Run measurements that are compared with each other in turn, several times.
 
-        So all meet the same minutes of the machine, whose cores may be half as fast a few minutes later.
+        This way all of them meet the same state of the machine, whose cores may be half as fast a few minutes later.
         """
         runs: dict[str, list[Run]] = {name: [] for name in measurements}
         for number in range(repeats or self.repeats):
@@ -111,7 +111,7 @@ class Bench:
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
-    """How large the stores and runs are whose size is an option."""
+    """The sizes of stores and runs that are options."""
 
     rebuilt_events: int = 1_000_000
     large_events: int = 10_000_000
@@ -119,7 +119,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """A row of the table, or two on the same store: how it is measured, and what it needs in the same run."""
+    """A row of the table, or two on the same store: its measurement, and the scenarios that it needs in its run."""
 
     numbers: tuple[int, ...]
     title: str
@@ -128,12 +128,12 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
 
 def new_run() -> str:
-    """Give a name for a run that no other has, for its keys to begin with."""
+    """Return a new name for a run, which all its keys start with."""
     return secrets.token_hex(4)
 
 
 def with_load(spent: Spent | None, load: Load) -> Spent | None:
-    """Add what the load took to what everybody else did."""
+    """Add the load generator's CPU to that of the other processes."""
     if spent is None:
         return None
     return msgspec.structs.replace(
@@ -144,7 +144,7 @@ def with_load(spent: Spent | None, load: Load) -> Spent | None:
 
 
 def run_of_requests(load: Load, watch: Watch, *, payments_a_request: int = 1) -> Run:
-    """Make a run of what a load generator found, counted in payments where a request makes several."""
+    """Convert a load generator's result to a run, counted in payments if a request makes several."""
     if load.failures:
         raise PartFailed(f"{load.failures} requests were answered badly; the log has more")
     return Run(
@@ -179,7 +179,7 @@ def open_accounts(database: Database, count: int) -> None:
 
 @contextmanager
 def connected(url: str) -> "Iterator[psycopg.Connection[Any]]":
-    """Read what a ledger holds, as its owner."""
+    """Open a connection as the ledger's owner."""
     connection = Database(url).connect(application="payment-ledger bench", owner=True)
     try:
         yield connection
@@ -188,5 +188,5 @@ def connected(url: str) -> "Iterator[psycopg.Connection[Any]]":
 
 
 def processes_of(service: Service, gateway: int | None = None) -> dict[str, int]:
-    """Name the processes that take part."""
+    """The ids of the processes that take part, by name."""
     return service.processes | ({} if gateway is None else {GATEWAY: gateway})

@@ -1,13 +1,13 @@
-"""How fast a queue was drained is read from the log's own times."""
+"""The rate at which a queue was drained is computed from the log's own times."""
 
 from datetime import UTC, datetime, timedelta
 
-from tests.benchmarks.bad_gateway import allowed, drained_by
+from tests.benchmarks.scenarios.bad_gateway import allowed, drained_by
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_a_steady_stream_is_told_as_it_was() -> None:
+def test_a_steady_rate_is_reported_as_it_was() -> None:
     """Ten attempts a second, of which every second one succeeds."""
     times = []
     for number in range(100):
@@ -21,7 +21,7 @@ def test_a_steady_stream_is_told_as_it_was() -> None:
 
 
 def test_a_stall_shows_as_a_pause() -> None:
-    """Also at the end of the measured time."""
+    """A pause at the end of the measured time counts too."""
     times = [(kind, START + timedelta(seconds=second)) for second in (0, 1, 2, 7) for kind in (False, True)]
 
     assert drained_by(times, first=1, last=4).pause_seconds == 5.0

@@ -1,4 +1,4 @@
-"""Figures count only when every answer was durable: what is not is refused before it is measured, and after."""
+"""Figures count only if every answer was durable, which is checked before and after each measurement."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ledger.database import Database
-from tests.benchmarks.durability import (
+from ledger.store.database import Database
+from tests.benchmarks.measuring.durability import (
     NotDurable,
     ensure_durable,
     ensure_on_disk,
@@ -17,28 +17,28 @@ from tests.benchmarks.durability import (
     file_system_of,
     lost_durability,
 )
-from tests.databases import fresh_database, fresh_ledger
+from tests.support.databases import fresh_database, fresh_ledger
 
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 
 
 @pytest.mark.parametrize("name", DURABLE)
 def test_each_setting_that_loses_answers_is_named(name: str) -> None:
-    """Off, or not told."""
+    """A setting that is off or missing is named."""
     assert lost_durability(DURABLE) == []
     assert lost_durability(DURABLE | {name: "off"}) == [f"{name} is off"]
     assert lost_durability({other: "on" for other in DURABLE if other != name}) == [f"{name} is unknown"]
 
 
 def test_a_durable_ledger_passes(database: Database) -> None:
-    """With the settings that the embedded Postgres has."""
+    """The embedded Postgres has the settings that pass."""
     ensure_server_durable(database.url)
     ensure_durable(database)
 
 
 @pytest.fixture
 def lax_url(postgres_url: str) -> Iterator[str]:
-    """Give a real database whose sessions do not wait for the disk."""
+    """Return a real database whose sessions do not wait for the disk."""
     with fresh_database(postgres_url) as url:
         with closing(psycopg.connect(url, autocommit=True)) as connection:
             name = sql.Identifier(connection.info.dbname)
@@ -47,13 +47,13 @@ def lax_url(postgres_url: str) -> Iterator[str]:
 
 
 def test_a_postgres_with_synchronous_commit_off_fails_the_run(lax_url: str) -> None:
-    """Before anything is measured on it."""
+    """The run fails before anything is measured."""
     with pytest.raises(NotDurable, match="synchronous_commit is off"):
         ensure_server_durable(lax_url)
 
 
 def test_a_ledger_whose_sessions_do_not_wait_for_the_disk_fails_the_run(lax_url: str) -> None:
-    """The owner's and the service's sessions are both looked at."""
+    """The sessions of the owner and of the service are both checked."""
     with fresh_ledger(lax_url) as database, pytest.raises(NotDurable) as refused:
         ensure_durable(database)
 
@@ -62,7 +62,7 @@ def test_a_ledger_whose_sessions_do_not_wait_for_the_disk_fails_the_run(lax_url:
 
 
 def test_a_service_alone_that_does_not_wait_for_the_disk_fails_the_run(database: Database) -> None:
-    """Its sessions may have settings of their own."""
+    """The service's sessions may have settings of their own."""
     lax = Database(f"{database.url}&options=-c%20synchronous_commit%3Doff", database.schema)
 
     with pytest.raises(NotDurable, match="for the service, synchronous_commit is off"):
@@ -81,14 +81,14 @@ def test_a_service_alone_that_does_not_wait_for_the_disk_fails_the_run(database:
     ],
 )
 def test_the_file_system_of_a_directory_is_that_of_the_nearest_mount(directory: str, kind: str) -> None:
-    """Of two at one place the later one."""
+    """If two file systems are mounted at one place, the later one counts."""
     mounts = [("/", "ext4"), ("/memory", "tmpfs"), ("/memory/disk", "xfs"), ("/over", "ext4"), ("/over", "tmpfs")]
 
     assert kind == file_system_of(Path(directory), mounts)
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="has no files in memory")  # noqa: S108 - only looked at
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="has no files in memory")  # noqa: S108 - only checked
 def test_a_directory_in_memory_fails_the_run() -> None:
-    """Nothing there is durable, whatever Postgres believes."""
+    """Files in memory are not durable, even if Postgres does not notice."""
     with pytest.raises(NotDurable, match="in memory"):
-        ensure_on_disk(Path("/dev/shm"))  # noqa: S108 - only looked at
+        ensure_on_disk(Path("/dev/shm"))  # noqa: S108 - only checked

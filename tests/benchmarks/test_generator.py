@@ -1,9 +1,9 @@
-"""A load generator that was the bottleneck has measured itself, and fails the run."""
+"""A load generator that was the bottleneck has measured itself, so it fails the run."""
 
 import pytest
 
-from tests.benchmarks.generator import GeneratorTooSlow, ensure_not_the_bottleneck
-from tests.benchmarks.measures import Load
+from tests.benchmarks.load.generator import GeneratorTooSlow, ensure_not_the_bottleneck
+from tests.benchmarks.measuring.measures import Load
 
 
 def load(*, cpu_seconds: float = 1.0, lag_ms: float = 0.1) -> Load:
@@ -21,17 +21,17 @@ def load(*, cpu_seconds: float = 1.0, lag_ms: float = 0.1) -> Load:
 
 
 def test_a_generator_that_has_time_left_passes() -> None:
-    """Up to 85 % of a core."""
+    """A generator may use up to 85 % of a core."""
     ensure_not_the_bottleneck(load(cpu_seconds=8.5))
 
 
 def test_a_generator_that_computes_all_the_time_fails_the_run() -> None:
-    """Answers wait for it, and not it for them."""
+    """The service's answers wait for it, and it does not wait for them."""
     with pytest.raises(GeneratorTooSlow, match="wrk computed for 86%"):
         ensure_not_the_bottleneck(load(cpu_seconds=8.6))
 
 
 def test_a_generator_that_runs_late_fails_the_run() -> None:
-    """It adds its own lateness to every latency."""
+    """Its delay is part of every latency that it measures."""
     with pytest.raises(GeneratorTooSlow, match=r"5\.1 ms late"):
         ensure_not_the_bottleneck(load(lag_ms=5.1))

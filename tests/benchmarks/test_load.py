@@ -1,4 +1,4 @@
-"""Both generators send the same requests, count what is answered well, and say what they took."""
+"""Both generators send the same requests, count the good answers, and report their own CPU."""
 
 import shutil
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.benchmarks.instant_gateway import Manners
-from tests.benchmarks.load import Plan, generate
-from tests.benchmarks.parts import environment, started, wait_for
-from tests.benchmarks.traffic import Kind, Traffic, requests
-from tests.ports import free_port
+from tests.benchmarks.load.instant_gateway import InstantProfile
+from tests.benchmarks.load.traffic import Kind, Traffic, requests
+from tests.benchmarks.load.wrk import Plan, generate
+from tests.benchmarks.measuring.parts import environment, started, wait_for
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize("kind", ["deposits", "payments", "batches"])
@@ -36,13 +36,13 @@ def test_requests_are_whole_and_no_two_have_the_same_key(kind: Kind) -> None:
 @pytest.mark.parametrize(
     "wrk", [False, pytest.param(True, marks=pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk"))]
 )
-def test_a_generator_counts_what_is_answered_well(tmp_path: Path, wrk: bool) -> None:  # noqa: FBT001 - a parameter
-    """Against the instant gateway, which answers one path and not another."""
+def test_a_generator_counts_good_answers(tmp_path: Path, wrk: bool) -> None:  # noqa: FBT001 - a parameter
+    """The instant gateway answers one path with 200 and the other with an error."""
     port = free_port()
     (tmp_path / "paths").write_text("/book\n")
-    command = [sys.executable, "-P", "-m", "tests.benchmarks.instant_gateway"]
+    command = [sys.executable, "-P", "-m", "tests.benchmarks.load.instant_gateway"]
     with started(
-        tmp_path, "gateway", [*command, msgspec.json.encode(Manners(port=port)).decode()], environment()
+        tmp_path, "gateway", [*command, msgspec.json.encode(InstantProfile(port=port)).decode()], environment()
     ) as it:
         wait_for(it, tmp_path / "gateway.log", lambda log: b"ready" in log)
         traffic = Traffic(kind="paths", run="run", paths_file=str(tmp_path / "paths"))

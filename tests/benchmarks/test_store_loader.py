@@ -1,22 +1,28 @@
-"""The loader makes a store that the ledger might have made: it verifies whole, and the writer goes on with it."""
+"""The loader creates a store like one that the ledger wrote: it can be verified and continued."""
 
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
-from ledger.commands import RequestDeposit
-from ledger.database import Database
-from ledger.identifiers import account_stream
-from ledger.writer import Writer
-from projections.rebuild import rebuild
-from tests.benchmarks.books import verify, wait_until_settled
-from tests.benchmarks.store_loader import Store, load_store
+import pytest
+
+from ledger.command_ids import new_key_salt
+from ledger.domain.commands import RequestDeposit
+from ledger.domain.identifiers import account_stream
+from ledger.store.database import Database
+from ledger.writer.writer import Writer
+from projections.engine.rebuild import rebuild
+from tests.benchmarks.load.store_loader import Store, load_store
+from tests.benchmarks.measuring.verification import verify, wait_until_settled
 
 STORE = Store(events=20_000, accounts=100, long_account=2_000)
 
 
-def test_a_loaded_store_is_whole_and_goes_on(database: Database, tmp_path: Path) -> None:
-    """Seals, histories, snapshots, keys, head and queue, and the read models made of it; and then a new payment."""
+def test_a_loaded_store_is_whole_and_goes_on(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seals, histories, snapshots, keys, head, queue and rebuilt read models are right, and a new payment settles."""
+    monkeypatch.setattr("ledger.writer.batch_view.new_key_salt", new_key_salt)  # tests have none, and services do
     loaded = load_store(database, STORE)
     rebuild(database)
     assert loaded.events == verify(tmp_path, database)
@@ -35,7 +41,7 @@ def test_a_loaded_store_is_whole_and_goes_on(database: Database, tmp_path: Path)
 
 
 def test_a_loaded_store_has_the_size_and_the_shape_that_was_asked_for(database: Database) -> None:
-    """All payments are settled; one account has about as many events as it should, and snapshots on the way."""
+    """All payments are settled. One account has about as many events as it should, and snapshots between them."""
     loaded = load_store(database, STORE)
     rebuild(database)
 

@@ -1,1 +1,1 @@
-"""What makes the service suffer: processes that die at named places, and a campaign of everything at once."""
+"""Faults for the service: processes that die at named places, and a campaign with all faults at once."""

@@ -1,9 +1,9 @@
-"""A part of the service that dies at a fail point, the n-th time it gets there, or freezes (SIGSTOP).
+"""A process of the service that dies at a fail point, or freezes (SIGSTOP), the n-th time that it reaches it.
 
     python -m tests.chaos.armed_part --hits FILE --at writer.after_commit:3 [--freeze] worker
 
-Before the process ends itself it writes the place's name into the file of hits, which so proves where it died. The
-part itself is started as `payment-ledger` starts it.
+Before the process ends itself it appends the place's name to the file of hits, which proves where it died. The part is
+started as `payment-ledger` starts it.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import get_args
 
 import click
 
-from api.cli import main as payment_ledger
+from api.cli.main import main as payment_ledger
 from ledger.fail_points import FailPoint, arm
 
 
@@ -34,10 +34,11 @@ def main(hits: str, at: str, part: str, *, freeze: bool) -> None:
             return
         left -= 1
         if left == 0:
-            # One write to a file opened for appending is whole, whoever else writes at the same moment.
+            # One write to a file opened for appending is atomic, even if other processes write at the same time.
             out = os.open(hits, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.write(out, f"{name}\n".encode())
-            # To this very thread, which so gets no further; another might take a signal to the process first.
+            # The signal goes to this thread, which then goes no further. Another thread might take a signal to the
+            # process first.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP if freeze else signal.SIGKILL)
 
     arm(reach)

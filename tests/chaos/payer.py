@@ -1,21 +1,21 @@
-"""Clients that never give up: each request has an idempotency key and is sent again until it has a real answer."""
+"""Clients that never give up: each request has an idempotency key and is sent again until it has a definite answer."""
 
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import httpx
 
-from tests.services import Client
+from tests.support.services import Client
 
 ANSWERED_SECONDS_MAX = 120.0
 
 
 class Answered(NamedTuple):
-    """A request and its first real answer, as bytes."""
+    """A request and its first definite answer, as bytes. `world` counts the restores before it was sent."""
 
     path: str
     body: Mapping[str, Any]
@@ -23,10 +23,11 @@ class Answered(NamedTuple):
     status: int
     content: bytes
     payment_id: int
+    world: int = 0
 
 
 def open_users(client: Client, count: int) -> dict[int, Decimal]:
-    """Open users with 0, 100, 200, 300 or 400 each; what each begins with."""
+    """Open users with 0, 100, 200, 300 or 400 each. Returns the opening balances by user."""
     openings = {}
     for n in range(count):
         balance = Decimal(100 * (n % 5))
@@ -37,10 +38,17 @@ def open_users(client: Client, count: int) -> dict[int, Decimal]:
 
 
 class Payer(threading.Thread):
-    """One client: mixed deposits and withdrawals, one after the other, to whichever API answers."""
+    """One client: mixed deposits and withdrawals, one after the other, to any API that answers."""
 
     def __init__(
-        self, name: str, urls: Sequence[str], users: Sequence[int], *, seed: int = 0, pause_seconds: float = 0.0
+        self,
+        name: str,
+        urls: Sequence[str],
+        users: Sequence[int],
+        *,
+        seed: int = 0,
+        pause_seconds: float = 0.0,
+        world: Callable[[], int] = int,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self.answered: list[Answered] = []
@@ -50,6 +58,10 @@ class Payer(threading.Thread):
         self._users = users
         self._dice = random.Random(f"{seed}-{name}")
         self._pause_seconds = pause_seconds
+        self._world = world
+        self._waits_since: float | None = None
+        self._watched_since = 0.0
+        self._waited_seconds_max = 0.0
         self._ending = threading.Event()
 
     def run(self) -> None:
@@ -64,33 +76,51 @@ class Payer(threading.Thread):
                 client.http.close()
 
     def finish(self) -> None:
-        """Send nothing new, and wait until the last request has its answer."""
+        """Start no new request, and wait until the last one is answered."""
         self._ending.set()
         self.join()
         assert not self.wrong, self.wrong
+
+    def watch_waits(self) -> None:
+        """Forget how long requests took until now."""
+        self._watched_since, self._waited_seconds_max = time.monotonic(), 0.0
+
+    @property
+    def waited_seconds_max(self) -> float:
+        """How long the slowest request took since `watch_waits`, or the one under way until now."""
+        return max(self._waited_seconds_max, self._waited_seconds(self._waits_since))
+
+    def _waited_seconds(self, since: float | None) -> float:
+        return 0.0 if since is None else time.monotonic() - max(since, self._watched_since)
 
     def _pay(self, clients: Sequence[Client]) -> None:
         kind, field = self._dice.choice([("deposit", "deposit"), ("withdraw", "amount")])
         body = {"user_id": self._dice.choice(self._users), field: f"{self._dice.randint(1, 6000) / 100:.2f}"}
         path, key = f"/payments/{kind}", f"{self.name}-{len(self.answered)}"
         answer = self._until_answered(clients, path, body, key)
-        made = answer.json()
-        self.answered.append(Answered(path, body, key, answer.status_code, answer.content, made["payment_id"]))
-        if self._dice.random() < 0.1:  # an impatient client, who has had his answer
+        self.answered.append(answer)
+        if self._dice.random() < 0.1:  # an impatient client, who sends again after an answer
             again = self._until_answered(clients, path, body, key)
-            assert (again.status_code, again.content) == (answer.status_code, answer.content), again.text
+            if again.world != answer.world and again.content != answer.content:
+                self.answered.append(again)  # the first one was lost with a restore
+            else:
+                assert (again.status, again.content) == (answer.status, answer.content), again
 
-    def _until_answered(
-        self, clients: Sequence[Client], path: str, body: Mapping[str, Any], key: str
-    ) -> httpx.Response:
+    def _until_answered(self, clients: Sequence[Client], path: str, body: Mapping[str, Any], key: str) -> Answered:
         deadline = time.monotonic() + ANSWERED_SECONDS_MAX
         while True:
+            world = self._world()
+            self._waits_since = time.monotonic()
             try:
                 answer = self._dice.choice(clients).post(path, body, key=key)
             except httpx.TransportError:
                 answer = None
+            finally:
+                self._waited_seconds_max = self.waited_seconds_max
+                self._waits_since = None
             if answer is not None and answer.status_code in {202, 422}:
-                return answer
+                payment_id = answer.json()["payment_id"]
+                return Answered(path, body, key, answer.status_code, answer.content, payment_id, world)
             assert answer is None or answer.status_code == 503, answer.text
             assert time.monotonic() < deadline, f"no answer to {key} within {ANSWERED_SECONDS_MAX} s"
             self.sent_again += 1

@@ -6,7 +6,7 @@ from ledger.command_ids import new_command_id
 
 
 def test_ids_of_commands_are_new_each_time() -> None:
-    """And 32 hexadecimal digits, so that they pass where a client's own id may stand."""
+    """An id has 32 hexadecimal digits, so it is valid wherever a client's request id is."""
     ids = {new_command_id() for _ in range(10_000)}
 
     assert len(ids) == 10_000

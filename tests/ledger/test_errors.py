@@ -1,4 +1,4 @@
-"""The error tree: total, documented, and the same in the docstring as in the code."""
+"""The error tree: complete, documented, and equal in the docstring and in the code."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from ledger.errors import (
 
 
 def tree(error_class: type[LedgerError]) -> Iterator[type[LedgerError]]:
-    """A class and all that descend from it."""
+    """A class and all its subclasses."""
     yield error_class
     for child in error_class.__subclasses__():
         yield from tree(child)
@@ -34,13 +34,13 @@ EACH = pytest.mark.parametrize("error_class", OURS, ids=lambda error_class: erro
 
 
 def drawn(line: str) -> tuple[int, str] | None:
-    """How deep a line of the drawing stands, and the class that it names."""
+    """The depth of a line in the drawing, and the class that it names."""
     found = re.match(r"(?P<stem>[ |]*)(?:\+-- )?(?P<name>[A-Z]\w+)(?:\s{2,}|$)", line)
     return None if found is None else (line.index(found["name"]) // 4, found["name"])
 
 
 def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
-    """Whoever reads the drawing knows every class, in order and depth."""
+    """The drawing shows every class, in order and at its depth."""
 
     def outline(error_class: type[LedgerError], depth: int) -> list[tuple[int, str]]:
         below = [child for child in error_class.__subclasses__() if child in OURS]
@@ -53,7 +53,7 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
 
 @EACH
 def test_each_class_says_what_is_wrong_in_one_sentence(error_class: type[LedgerError]) -> None:
-    """The first line of the docstring is the message; it begins with a capital and ends with a stop."""
+    """The first line of the docstring is the message. It starts with a capital and ends with a full stop."""
     message = (error_class.__doc__ or "").partition("\n")[0]
 
     assert re.fullmatch(r"[A-Z`].*\.", message), message
@@ -61,7 +61,7 @@ def test_each_class_says_what_is_wrong_in_one_sentence(error_class: type[LedgerE
 
 @EACH
 def test_each_class_has_a_code_of_its_own_in_snake_case(error_class: type[LedgerError]) -> None:
-    """Codes are what clients branch on, so none is inherited and none is used twice."""
+    """Clients branch on codes, so a code is neither inherited nor used twice."""
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error_class.code)
     assert "code" in vars(error_class)
     assert [error_class] == [other for other in OURS if other.code == error_class.code]
@@ -74,11 +74,14 @@ def test_each_class_has_a_code_of_its_own_in_snake_case(error_class: type[Ledger
         ("PaymentNotFound", "payment_not_found"),
         ("AmountInvalid", "amount_invalid"),
         ("CurrencyUnknown", "currency_unknown"),
+        ("CurrencyNotSupported", "currency_not_supported"),
         ("BalanceLimitExceeded", "balance_limit_exceeded"),
         ("InsufficientFunds", "insufficient_funds"),
         ("IdempotencyKeyReused", "idempotency_key_reused"),
         ("NotRequeueable", "not_requeueable"),
         ("NotResolvable", "not_resolvable"),
+        ("NotAdjustable", "not_adjustable"),
+        ("ContradictionNotNamed", "contradiction_not_named"),
         ("OutcomeImpossible", "outcome_impossible"),
         ("StaleCommand", "stale_command"),
         ("CommandRejected", "command_rejected"),
@@ -86,7 +89,7 @@ def test_each_class_has_a_code_of_its_own_in_snake_case(error_class: type[Ledger
         ("WriterStopped", "writer_stopped"),
         ("DatabaseUnavailable", "database_unavailable"),
         ("OutcomeUnknown", "outcome_unknown"),
-        ("StoreWithheld", "store_withheld"),
+        ("StoreInactive", "store_inactive"),
     ],
 )
 def test_the_codes_that_clients_know_do_not_change(error_class: str, code: str) -> None:
@@ -95,44 +98,45 @@ def test_the_codes_that_clients_know_do_not_change(error_class: str, code: str) 
 
 
 @EACH
-def test_trying_again_helps_only_where_nothing_is_wrong_with_the_command(error_class: type[LedgerError]) -> None:
-    """A refusal and a broken store stay as they are."""
+def test_only_errors_outside_the_command_may_be_retried(error_class: type[LedgerError]) -> None:
+    """A refusal and a broken store are permanent."""
     assert issubclass(error_class, Unavailable) == error_class.may_retry
 
 
-def test_an_error_tells_its_message_and_its_facts() -> None:
-    """For logs and operators in one line; for the API apart."""
-    error = InsufficientFunds(available_minor=5, needed_minor=102)
+def test_an_error_has_a_message_and_facts() -> None:
+    """Logs and operators get one line, and the API gets them separately."""
+    error = InsufficientFunds(currency="USD", available_minor=5, needed_minor=102)
 
     assert error.message == "Less money is available than the payment needs."
-    assert error.facts == {"available_minor": 5, "needed_minor": 102}
-    assert str(error) == "Less money is available than the payment needs. (available_minor=5, needed_minor=102)"
+    assert error.facts == {"currency": "USD", "available_minor": 5, "needed_minor": 102}
+    facts = "currency='USD', available_minor=5, needed_minor=102"
+    assert str(error) == f"Less money is available than the payment needs. ({facts})"
 
 
-def test_an_error_without_facts_tells_its_message_alone() -> None:
-    """And has no empty brackets after it."""
+def test_an_error_without_facts_has_only_a_message() -> None:
+    """The message is not followed by empty brackets."""
     error = WriterBusy()
 
     assert error.facts == {}
     assert str(error) == error.message == "Too many commands are waiting to be written."
 
 
-def test_a_class_without_words_of_its_own_says_nothing_rather_than_failing() -> None:
-    """The message of a class whose docstring was stripped (`python -OO`) is empty."""
+def test_a_class_without_a_docstring_has_an_empty_message() -> None:
+    """With `python -OO` a class has no docstring, and its message is empty."""
     wordless = type("Wordless", (Refusal,), {"__doc__": None})
 
     assert wordless().message == ""
 
 
 def test_two_errors_with_the_same_facts_are_two_errors() -> None:
-    """An exception is its own identity, so that chains and tracebacks never mix."""
+    """An exception equals only itself, so that chains and tracebacks never mix."""
     assert AccountNotFound(account_id=1) != AccountNotFound(account_id=1)
     assert len({AccountNotFound(account_id=1), AccountNotFound(account_id=1)}) == 2
 
 
 @pytest.mark.parametrize("error_class", [NotRequeueable, NotResolvable])
-def test_both_kinds_of_wrong_state_tell_the_payment_and_its_state(error_class: type[WrongState]) -> None:
-    """A client sees the same facts for either."""
+def test_both_errors_of_state_name_the_payment_and_its_state(error_class: type[WrongState]) -> None:
+    """Both have the same facts for clients."""
     error = error_class(payment_id=7, state="succeeded")
 
     assert error.facts == {"payment_id": 7, "state": "succeeded"}
@@ -151,10 +155,10 @@ def test_both_kinds_of_wrong_state_tell_the_payment_and_its_state(error_class: t
     ],
 )
 def test_facts_are_named(error: LedgerError, facts: dict[str, Any]) -> None:
-    """By keyword only, so that no two of one type are swapped."""
+    """Facts are keyword-only, so that two of one type cannot be swapped."""
     assert facts == error.facts
 
 
 def test_a_broken_store_is_no_refusal() -> None:
-    """The client did nothing wrong when an operator has to look."""
+    """The client did nothing wrong if an operator must repair the store."""
     assert not issubclass(StoreBroken, Refusal | Unavailable)

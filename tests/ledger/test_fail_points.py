@@ -1,4 +1,4 @@
-"""The fail points: that each name stands somewhere in the program, and that nothing but a test reaches them."""
+"""Fail points: each name is used at one place of the program, and only tests can arm them."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from ledger.fail_points import FailPoint, arm, fail_point
-from tests.services import CHECKOUT
+from tests.support.services import CHECKOUT
 
 SOURCES = [
     path for folder in ("ledger", "projections", "processors", "api") for path in (CHECKOUT / folder).rglob("*.py")
@@ -16,13 +16,13 @@ SOURCES = [
 
 @pytest.fixture(autouse=True)
 def disarmed() -> Iterator[None]:
-    """Leave no other test armed."""
+    """Disarm all fail points after each test."""
     yield
     arm(None)
 
 
 def test_a_fail_point_does_nothing_until_it_is_armed() -> None:
-    """And then tells its name, until it is disarmed."""
+    """Once armed it reports its name, until it is disarmed."""
     reached: list[str] = []
     fail_point("writer.before_lock")
 
@@ -34,7 +34,7 @@ def test_a_fail_point_does_nothing_until_it_is_armed() -> None:
     assert reached == ["writer.before_commit"]
 
 
-def test_each_fail_point_stands_at_one_place_of_the_program() -> None:
+def test_each_fail_point_is_at_one_place_of_the_program() -> None:
     """A name without a place would never be hit, and a second place would hide the first."""
     places = [name for path in SOURCES for name in re.findall(r'fail_point\("([^"]+)"\)', path.read_text())]
 

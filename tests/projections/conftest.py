@@ -1,12 +1,15 @@
-"""A fresh ledger, and a writer for it."""
+"""A fresh ledger, its owner, and a writer for it."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
+import psycopg
 import pytest
 
-from ledger.database import Database
-from ledger.writer import Writer
-from tests.databases import fresh_ledger
+from ledger.store.database import Database
+from ledger.writer.writer import Writer
+from tests.support.databases import fresh_ledger
 
 
 @pytest.fixture
@@ -14,6 +17,13 @@ def database(postgres_url: str) -> Iterator[Database]:
     """An empty ledger in a schema of its own."""
     with fresh_ledger(postgres_url) as database:
         yield database
+
+
+@pytest.fixture
+def owner(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that may do what the service may not."""
+    with closing(database.connect(application="payment-ledger tests", owner=True)) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""Shared by every command: exit codes, the `--json` option, the settings, and how a command fails.
+
+This module is loaded by health checks every few seconds, so it imports only what all commands need.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from api.runtime.masking import mask
+from api.settings import Reading, Settings, find_dotenv
+
+EXIT_UNHEALTHY: Final = 1
+EXIT_USAGE: Final = 2
+
+until_eof_option = click.option(
+    "--until-eof", is_flag=True, help="Stop when standard input ends, as it does when `serve` is killed."
+)
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def read_settings(command: str, *, warn: bool = True) -> Reading:
+    """Read the settings for a command, and write the warnings about them to standard error."""
+    reading = Settings.read(os.environ, dotenv=find_dotenv(Path.cwd()), command=command)
+    if warn:
+        for warning in reading.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+    return reading
+
+
+def settings_for(command: str, *, warn: bool = True) -> Settings:
+    """Read the settings for a command. Raises SettingsError."""
+    return Settings.of(read_settings(command, warn=warn))
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """End the program with a sentence, in which passwords are masked, and an exit code."""
+    click.echo(mask(sentence), err=True)
+    sys.exit(code)

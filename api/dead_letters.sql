@@ -1,6 +1,0 @@
--- name: page_of_letters
-SELECT position, payment_id, account_id, kind, amount_minor, fee_minor, currency, state, error, attempts, created_at
-  FROM dead_letter
- ORDER BY position DESC
- LIMIT %(limit)s
-OFFSET %(offset)s

@@ -1,0 +1,31 @@
+"""Types of parameters and fields that several routes have, with what the documentation says of them.
+
+They stand apart from the functions that read and write such values, so that the command line, which uses those, loads
+no web framework.
+"""
+
+from typing import Annotated
+
+from litestar.params import KwargDefinition, QueryParameter
+from msgspec import Raw
+
+from api.http.cursors import CURSOR_CHARACTERS_MAX, LIMIT_MAX, OFFSET_MAX
+
+Amount = Annotated[Raw, KwargDefinition(ge=0)]
+"""An amount in a request, as the client wrote it: zero or more."""
+
+AmountAboveZero = Annotated[Raw, KwargDefinition(gt=0)]
+"""An amount in a request, as the client wrote it: more than zero."""
+
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="How many items a page has at most.")]
+
+Offset = Annotated[int, QueryParameter(ge=0, le=OFFSET_MAX, description="How many items to skip.")]
+
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=CURSOR_CHARACTERS_MAX,
+        schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},  # for the documentation; `read_cursor` refuses other texts
+        description="`next_cursor` of the previous page; without it, the first page.",
+    ),
+]

@@ -1,2 +1,0 @@
--- name: read_counters
-SELECT name, value FROM counters

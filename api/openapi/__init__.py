@@ -1,0 +1,3 @@
+"""The OpenAPI document and the local Swagger UI."""
+
+__all__ = ["document"]

@@ -1,0 +1,2 @@
+-- name: read_recovery
+SELECT pg_is_in_recovery()

@@ -1,0 +1,2 @@
+-- name: activate
+UPDATE log_head SET inactive = false

@@ -1,0 +1,62 @@
+"""A partition is a part of the ledger with a log of its own: one schema of one database, and the slots that it owns.
+
+A user and all of the user's payments share a slot, and so a partition. Ids are made from the partition's slots, so that
+a ledger can be split without a new id for anybody. A ledger has one partition today; code that needs a store
+gets it from the list of partitions.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from ledger.domain.identifiers import ALL_SLOTS, Slots, slot
+from ledger.store.database import Database
+
+
+class Partition(Struct, frozen=True):
+    """One partition: the database and schema that hold it, and its slots."""
+
+    database: Database
+    slots: Slots = ALL_SLOTS
+
+    @property
+    def number(self) -> int:
+        """The partition's number, counted from 0."""
+        return self.slots.number
+
+    @property
+    def schema(self) -> str:
+        """The schema that holds the partition."""
+        return self.database.schema
+
+
+class Partitions:
+    """All partitions of one ledger, in the order of their numbers."""
+
+    def __init__(self, members: Sequence[Partition]) -> None:
+        """Take the partitions 0 to P - 1, of which each owns the slots of its number."""
+        assert [member.slots for member in members] == [Slots(n, len(members)) for n in range(len(members))], members
+        self._members = tuple(members)
+
+    @classmethod
+    def whole(cls, database: Database) -> "Partitions":
+        """Make the list of a ledger that has not been split."""
+        return cls([Partition(database)])
+
+    def __iter__(self) -> Iterator[Partition]:
+        """All partitions, by number."""
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        """How many partitions the ledger has."""
+        return len(self._members)
+
+    def of(self, identifier: int) -> Partition:
+        """The partition of a user or a payment, by its id."""
+        return self._members[slot(identifier) % len(self._members)]
+
+    @property
+    def only(self) -> Partition:
+        """The partition of a ledger that has one; for work that is not yet done over several."""
+        assert len(self._members) == 1, "the ledger has several partitions"
+        return self._members[0]

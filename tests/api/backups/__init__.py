@@ -1,0 +1,1 @@
+"""Tests of back-ups: taken, checked, and restored."""

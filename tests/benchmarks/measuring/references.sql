@@ -1,0 +1,3 @@
+-- name: make_schema
+-- The stock recorder creates its tables in this schema, but not the schema.
+CREATE SCHEMA stock
