@@ -27,6 +27,9 @@ WITHIN_SECONDS = 30.0
 EVENTS = 378
 """How many events the earlier version recorded."""
 
+NEW_MODELS = {"payment_end"}
+"""The read models that came after it, whose events were recorded before."""
+
 
 @pytest.fixture
 def older(postgres_url: str) -> Iterator[Database]:
@@ -77,11 +80,11 @@ def test_an_older_store_is_exported_byte_for_byte(migrated: Database) -> None:
 
 
 def test_the_read_models_of_an_older_store_are_those_of_its_log(migrated: Database) -> None:
-    """Its migrated read models equal those of a rebuild, and a rebuild changes nothing."""
-    compared = rebuild(migrated, check_only=True)
+    """Its migrated read models equal those of a rebuild, which fills those that the earlier version did not have."""
+    compared = rebuild(migrated)
     rebuilt = rebuild(migrated)
 
-    assert compared.clean
+    assert {each.table for each in compared.differences if each.differing} == NEW_MODELS
     assert rebuilt.clean
 
 
@@ -105,7 +108,10 @@ def test_an_older_store_is_read_and_continued(migrated: Database) -> None:
 
 
 def test_an_older_store_is_followed_by_a_projector(migrated: Database) -> None:
-    """The projector continues at the position of the earlier version's projector."""
+    """The projector continues at the position of the earlier version's projector.
+
+    A read model that the earlier version did not have stays empty until a rebuild, which the projector asks for.
+    """
     writer = Writer(migrated)
     writer.start()
     deposit = RequestDeposit(command_id="d", account_id=1, amount=Decimal(7), fee_rate_ppm=0)
@@ -126,4 +132,5 @@ def test_an_older_store_is_followed_by_a_projector(migrated: Database) -> None:
         projector.stop()
         thread.join()
 
-    assert rebuild(migrated, check_only=True).clean
+    compared = rebuild(migrated, check_only=True)
+    assert {each.table for each in compared.differences if each.differing} == NEW_MODELS

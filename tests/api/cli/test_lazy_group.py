@@ -24,7 +24,8 @@ from tests.api.cli.shell import Shell
 
 ENTRIES = (*COMMANDS, *AUDIT_COMMANDS)
 
-WEB = {"litestar", "granian", "httpx", "aiohttp"}
+GATEWAY_CLIENT = {"httpx", "aiohttp"}
+WEB = {"litestar", "granian"} | GATEWAY_CLIENT
 HEAVY = WEB | {"psycopg", "msgspec", "rich", "structlog", "stamina", "yoyo", "eventsourcing"}
 
 RUN_AND_TELL = """
@@ -70,7 +71,6 @@ def shell(tmp_path: Path, database: Database) -> Shell:
         ["status", "--json"],
         ["status", "--help"],
         ["dlq", "list"],
-        ["dlq", "requeue", "7", "--why", "x", "--by", "y"],
         ["audit", "verify"],
         ["audit", "trial-balance"],
         ["audit", "balance", "7"],
@@ -83,6 +83,13 @@ def shell(tmp_path: Path, database: Database) -> Shell:
 def test_a_command_that_serves_nothing_loads_no_web_framework(shell: Shell, words: list[str]) -> None:
     """Nor an HTTP client; on a real ledger, from the first line to the last."""
     assert {name.partition(".")[0] for name in modules_of(shell, *words)} & WEB == set()
+
+
+def test_a_decision_about_a_letter_loads_no_web_framework(shell: Shell) -> None:
+    """It may ask the gateway, so it does load an HTTP client."""
+    loaded = {name.partition(".")[0] for name in modules_of(shell, "dlq", "requeue", "7", "--why", "x", "--by", "y")}
+
+    assert loaded & WEB == GATEWAY_CLIENT
 
 
 @pytest.mark.parametrize(

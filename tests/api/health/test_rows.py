@@ -79,8 +79,10 @@ ROWS: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
 
 
 async def names(client: httpx.AsyncClient) -> list[str]:
-    """Ask `/health` which rows are true."""
-    return [finding["name"] for finding in (await client.get("/api/v1/health")).json()["findings"]]
+    """Ask `/health` which rows are true; again while the database is slow, as it may be on a busy machine."""
+    while (health := (await client.get("/api/v1/health")).json())["database"] == "slow":
+        pass
+    return [finding["name"] for finding in health["findings"]]
 
 
 @pytest.mark.parametrize("row", ROWS)

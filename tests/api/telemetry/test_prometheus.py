@@ -93,7 +93,11 @@ def prometheus(directory: Path, targets: dict[str, int]) -> Iterator[str]:
 
 
 def ask(url: str, expression: str) -> list[Any]:
-    """Ask Prometheus for the values of an expression; those that are not numbers do not count."""
+    """Ask Prometheus for the values of an expression; those that are not numbers do not count.
+
+    While it starts it says 503.
+    """
+    wait_until(lambda: _is_ready(url), within_seconds=60)
     answer = httpx.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10)
     assert answer.status_code == httpx.codes.OK, (expression, answer.text)
     return [each for each in answer.json()["data"]["result"] if each["value"][1] != "NaN"]
@@ -159,6 +163,13 @@ def missing(url: str) -> list[str]:
     """The expressions that have no data yet."""
     time.sleep(0.5)
     return [each for each in expressions() if not ask(url, each)]
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready", timeout=10).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _is_up(url: str) -> bool:

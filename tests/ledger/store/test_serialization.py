@@ -2,7 +2,8 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import pytest
@@ -33,6 +34,7 @@ def events_of(event_class: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "idempotency": st.none() | st.builds(IdempotencyKey, scope=TEXTS, key=TEXTS, fingerprint=TEXTS),
         "late": st.booleans(),
+        "forced": st.booleans(),
         "asks_first": st.booleans(),
         "call_at": st.none() | TIMES,
         "retry_at": st.none() | TIMES,
@@ -42,7 +44,7 @@ def events_of(event_class: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
     drawn: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(event_class):
         if words := words_of(field.type):
-            drawn[field.name] = st.sampled_from(words)
+            drawn[field.name] = st.sampled_from((None, *words) if "None" in str(field.type) else words)
         elif field.name in kinds:
             drawn[field.name] = kinds[field.name]
         elif "int" in str(field.type):
@@ -54,7 +56,8 @@ def events_of(event_class: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
 
 def words_of(annotation: Any) -> tuple[str, ...]:
     """Return the words that a field takes; none when it takes any text."""
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
+    choices = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
+    return tuple(word for choice in choices if get_origin(choice) is Literal for word in get_args(choice))
 
 
 def recordings(events: st.SearchStrategy[AnyEvent]) -> st.SearchStrategy[Recorded[AnyEvent]]:

@@ -309,12 +309,17 @@ async def test_a_lost_database_connection_is_503_until_it_is_back(book: Database
         async with serving(Database(proxy.url, book.schema), HONEST) as url, connected(url) as client:
             await client.pay(1)
             await client.answer()
+            proxy.refusing = True
             proxy.lose_all()
-            statuses = []
+            await client.pay(2)
+            away, _, _ = await client.answer()
+            proxy.refusing = False
+            statuses = [away]
             while 200 not in statuses:
                 await client.pay(2)
                 statuses.append((await client.answer())[0])
 
+    assert away == 503
     assert set(statuses) == {200, 503}
 
 
