@@ -24,6 +24,16 @@ def database(postgres_url: str) -> Iterator[Database]:
         yield database
 
 
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each request a minute for its reads in the tests of routes, which are about answers on any machine.
+
+    A module about deadlines has its own fixture of this name.
+    """
+    if request.path.parent.name == "resources":
+        monkeypatch.setattr("api.http.deadlines.READ_SECONDS_MAX", 60.0)
+
+
 @pytest.fixture
 def settings() -> Settings:
     """Return the default settings, with a gateway that is not there: no test may ask that of another service."""

@@ -143,7 +143,7 @@ def test_what_is_installed_to_test_is_enough_to_run(checkout: Checkout) -> None:
 
 
 def test_a_changed_lock_file_is_installed_and_only_what_it_names(checkout: Checkout) -> None:
-    """A package with another digest is refused. Then nothing is taken for done, not even what was done before."""
+    """A package with another digest is refused. Then no step is taken for done, not even an earlier one."""
     checkout.set_up("run")
     former = (checkout.root / "requirements-run.lock").read_text()
     checkout.lock("run", "alpha==1.1", "beta==1.1")
@@ -269,7 +269,7 @@ def pins_of(name: str) -> dict[str, str]:
 
 
 def test_each_lock_file_is_a_part_of_the_next_with_the_same_versions() -> None:
-    """So tests test what runs, on a machine and in the image."""
+    """So the tests try the same packages as a machine and the image run."""
     image, run, dev = (pins_of(name) for name in LEVELS)
 
     assert image.items() < run.items() < dev.items()

@@ -26,6 +26,11 @@ TICKS_SECONDS = 1.5
 """The watchdog looks every quarter of a second, and a busy machine takes its time."""
 
 
+@pytest.fixture(autouse=True)
+def patient() -> None:
+    """Leave the deadlines as they are: these tests are about them."""
+
+
 @pytest.fixture
 async def own(tmp_path: Path, settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, psutil.Process]]:
     """Yield a client of a service with a Postgres of its own, and that server."""

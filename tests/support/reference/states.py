@@ -59,7 +59,7 @@ FOLLOW_UPS: Final[tuple[FollowUp, ...]] = (
     RetryAfter(1.0),
     InquireAfter(5.0),
 )
-SERIES_MAX: Final = 3
+SERIES_MAX: Final = 2
 ATTEMPTS_MAX: Final = 1
 CONTRADICTIONS_MAX: Final = 2
 LATE_INQUIRIES_MAX: Final = 1
