@@ -10,6 +10,7 @@ from api.cli.command import EXIT_UNHEALTHY, fail, settings_for
 from api.runtime.database import opened, place, wait_for
 from api.runtime.logs import configure_logs
 from api.settings import Settings
+from ledger.partition.identities import check_identities
 from ledger.partition.partition import Partitions
 from ledger.store.migrate import check_schema
 
@@ -28,4 +29,5 @@ def ledger_for(command: str) -> Iterator[tuple[Settings, Partitions]]:
             except psycopg.OperationalError as error:
                 fail(f"The database at {place(partition.database)} cannot be reached: {error}", EXIT_UNHEALTHY)
             check_schema(partition.database)
+        check_identities(partitions)
         yield settings, partitions

@@ -47,6 +47,7 @@ from api.errors import (
 )
 from ledger import errors
 from ledger.export.errors import CopyBehind, ExportInvalid, NotThePredecessor, StoreInCharge, StoreNotEmpty
+from ledger.partition.identities import PartitionsDiffer
 from ledger.store.migrations.older_parts import OlderPartsAlive
 
 
@@ -304,6 +305,7 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
     errors.SchemaNewer: Problem(500, "The store cannot be used", _BROKEN),
     OlderPartsAlive: Problem(500, "The store cannot be used", _BROKEN),
     errors.RoleMissing: Problem(500, "The store cannot be used", _BROKEN),
+    PartitionsDiffer: Problem(500, "The store cannot be used", _BROKEN),
     errors.StoreRetired: Problem(500, "The store cannot be used", _BROKEN),
     errors.SessionRefused: Problem(500, "The store cannot be used", _BROKEN),
     errors.PoolerSharesSessions: Problem(500, "The store cannot be used", _BROKEN),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
+from uuid import UUID
 
 import psycopg
 import stamina
@@ -17,7 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 from api.runtime.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings
 from ledger.export.retire import check_not_retired
-from ledger.partition.partition import Partitions
+from ledger.partition.identities import check_before_new, check_identities, group_of
+from ledger.partition.partition import Partition, Partitions
 from ledger.store.database import Database
 from ledger.store.heartbeats import FRESH
 from ledger.store.migrate import check_durability, check_schema, check_version, migrate
@@ -59,21 +61,38 @@ def migrate_all(
     """Bring the schemas of all partitions up to date, read models too; the migrations that were applied to any.
 
     Parts of an older program have `stop_seconds` to stop, unless it is done `regardless` of them; `parts` are those
-    that will run. Raises OlderPartsAlive.
+    that will run. Raises OlderPartsAlive, and PartitionsDiffer where the ledger has another number of partitions.
     """
     applied = []
     for partition in partitions:
+        check_before_new(partition, partitions)
         for attempt in stamina.retry_context(
             on=OlderPartsAlive, attempts=None, timeout=stop_seconds, wait_initial=0.5, wait_max=0.5, wait_jitter=0.0
         ):
             with attempt:
-                applied += _migrate_one(partition.database, parts, regardless=regardless, is_first=attempt.num == 1)
+                applied += _migrate_one(
+                    partition,
+                    parts,
+                    regardless=regardless,
+                    is_first=attempt.num == 1,
+                    group_id=group_of(partitions) if partition.number else None,
+                )
+    check_identities(partitions)
     return sorted(set(applied))
 
 
-def _migrate_one(database: Database, parts: Collection[str], *, regardless: bool, is_first: bool) -> list[str]:
+def _migrate_one(
+    partition: Partition, parts: Collection[str], *, regardless: bool, is_first: bool, group_id: UUID | None
+) -> list[str]:
     try:
-        return migrate(database, followers=FOLLOWERS, parts=parts, regardless=regardless)
+        return migrate(
+            partition.database,
+            followers=FOLLOWERS,
+            parts=parts,
+            regardless=regardless,
+            slots=partition.slots,
+            group_id=group_id,
+        )
     except OlderPartsAlive as alive:
         if is_first:
             _log.warning("waiting_for_older_parts", alive=alive.alive, at_most_seconds=OLDER_PARTS_SECONDS)
@@ -95,6 +114,7 @@ def prepare(settings: Settings, partitions: Partitions, parts: Collection[str] =
         if not settings.auto_create_tables:
             check_schema(partition.database, parts)
         check_not_retired(partition.database)
+    check_identities(partitions)
     return applied
 
 

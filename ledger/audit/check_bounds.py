@@ -99,7 +99,10 @@ _EVENTS: Final = "from the events"
 
 STORE_COLUMNS: Final[Mapping[str, Mapping[str, Coverage]]] = {
     "events": recomputed(_SEAL, "originator_id", "originator_version", "topic", "state", "notification_id", "digest"),
-    "ledger_identity": bounded("by its check", "only_row") | recomputed(_SEAL, "ledger_id"),
+    "ledger_identity": bounded("by its check", "only_row")
+    | recomputed(_SEAL, "ledger_id")
+    | recomputed("from the ids in the log, which are those of its slots", "partition", "partitions")
+    | free("a start of the service compares it over all partitions", "group_id"),
     "log_head": bounded("by its check", "only_row")
     | recomputed(_SEAL, "position", "digest")
     | bounded("not before the last event, and at most a minute ahead of the clock", "at")

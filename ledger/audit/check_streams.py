@@ -54,6 +54,7 @@ from ledger.domain.invariants import (
 )
 from ledger.domain.payment import Payment
 from ledger.store.log import clock_of
+from ledger.store.migrate import read_identity
 from ledger.store.serialization import decode, is_canonical
 from ledger.store.statements import load_statements
 
@@ -67,8 +68,7 @@ _ACCOUNT_EVENTS: Final = frozenset(get_args(AccountEvent))
 Placed = tuple[int, Recorded[AnyEvent]]
 """An event with its position."""
 
-_OF_THE_WHOLE: Final = frozenset({LEDGER_STREAM, OPERATION_STREAM})
-"""The streams that are about no account and no payment."""
+_OF_THE_WHOLE: Final = frozenset({LEDGER_STREAM, OPERATION_STREAM})  # about no account and no payment
 
 
 class _Required(NamedTuple):
@@ -96,7 +96,8 @@ class Replay:
     ) -> None:
         """Begin at a position. Earlier events of a stream are read when the stream is needed, and trusted."""
         self.accounts: dict[str, Account] = {}
-        self.next_account_id = 1
+        self._slots = read_identity(connection).slots
+        self.next_account_id = self._slots.first_account_id
         self.next_payment_sequence = 0
         self.at: datetime | None = None
         self._recoveries = 0
@@ -248,10 +249,9 @@ class Replay:
         self._watch(position, after)
 
     def _count_account(self, position: int, stream: str) -> None:
-        if self._from_the_first and stream != account_stream(self.next_account_id):
-            expected = account_stream(self.next_account_id)
+        if self._from_the_first and stream != (expected := account_stream(self.next_account_id)):
             self._findings.add(position, f"{stream} is opened where {expected} must come next")
-        self.next_account_id = stream_id(stream) + 1
+        self.next_account_id = stream_id(stream) + self._slots.count
 
     def _check_required(self, position: int, recorded: Recorded[AccountEvent], of_payment: int) -> None:
         """Compare an account's event that names a payment with the event that the payment requires."""

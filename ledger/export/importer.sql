@@ -3,7 +3,7 @@ SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM snapshots) OR EXIS
        OR EXISTS (SELECT 1 FROM gateway_queue) OR EXISTS (SELECT 1 FROM projection_tracking WHERE position > 0)
 
 -- name: adopt_identity
--- The hash chain begins with the ledger's id, so the copy must have the same id to have the same seals.
+-- The hash chain begins with the store's id, so the copy must have the same id to have the same seals.
 UPDATE ledger_identity SET ledger_id = %(ledger_id)s
 
 -- name: set_inactive_head

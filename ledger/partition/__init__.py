@@ -1,3 +1,3 @@
 """Partitions: which part of the ledger is where, and which part a user or payment belongs to."""
 
-__all__ = ["partition"]
+__all__ = ["identities", "partition"]

@@ -1,13 +1,16 @@
 """A partition is a part of the ledger with a log of its own: one schema of one database, and the slots that it owns.
 
 A user and all of the user's payments share a slot, and so a partition. Ids are made from the partition's slots, so that
-a ledger can be split without a new id for anybody. A ledger has one partition today; code that needs a store
-gets it from the list of partitions.
+a ledger can be split without a new id for anybody. Code that needs a store gets it from the list of partitions.
+
+The schema of a ledger's only partition has the name that is configured, such as `ledger`; those of several are
+`ledger_0`, `ledger_1` and so on, in one database or in several.
 """
 
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger.domain.identifiers import ALL_SLOTS, Slots, slot
 from ledger.store.database import Database
@@ -43,6 +46,22 @@ class Partitions:
         """Make the list of a ledger that has not been split."""
         return cls([Partition(database)])
 
+    @classmethod
+    def over(cls, databases: Sequence[Database]) -> "Partitions":
+        """Make the list of a ledger with a partition in each of these, whose schemas are named after the ledger's."""
+        count = len(databases)
+        if count == 1:
+            return cls.whole(databases[0])
+        return cls(
+            [Partition(replace(each, schema=f"{each.schema}_{n}"), Slots(n, count)) for n, each in enumerate(databases)]
+        )
+
+    @property
+    def schemas_of_others(self) -> Sequence[str]:
+        """The names of schemas that the same ledger would have with another number of partitions."""
+        first = self._members[0].schema
+        return (f"{first}_0",) if len(self._members) == 1 else (first.removesuffix("_0"),)
+
     def __iter__(self) -> Iterator[Partition]:
         """All partitions, by number."""
         return iter(self._members)
@@ -54,6 +73,11 @@ class Partitions:
     def of(self, identifier: int) -> Partition:
         """The partition of a user or a payment, by its id."""
         return self._members[slot(identifier) % len(self._members)]
+
+    @property
+    def first(self) -> Partition:
+        """The partition that also holds the tables of the whole ledger, such as the keys of its callers."""
+        return self._members[0]
 
     @property
     def only(self) -> Partition:

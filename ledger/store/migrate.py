@@ -26,6 +26,7 @@ import psycopg.errors
 from msgspec import Struct
 from psycopg import sql
 
+from ledger.domain.identifiers import ALL_SLOTS, Slots
 from ledger.errors import DatabaseNotDurable, PostgresTooOld, RoleMissing, SchemaMissing, SchemaNewer, SchemaOlder
 from ledger.fail_points import fail_point
 from ledger.store.database import BY_INDEX, DURABLE, Database
@@ -96,13 +97,18 @@ def migrate(
     known: Sequence[Migration] | None = None,
     parts: Collection[str] = PARTS,
     regardless: bool = False,
+    slots: Slots = ALL_SLOTS,
+    group_id: UUID | None = None,
 ) -> list[str]:
     """Apply the missing migrations and return their names; usually none is missing.
 
     Without `followers` the store is a log that nothing follows. `known` are the migrations of the program, those of an
     older one in tests; `parts` are those that it will run. `regardless` migrates beside parts of the older program
-    that may not run after it. Raises OlderPartsAlive without it, SchemaNewer for a database made by a newer program,
-    RoleMissing where roles may not be created, PostgresTooOld; then nothing has changed.
+    that may not run after it. A new store becomes the partition with these `slots` of the ledger `group_id`; without
+    an id it is the first partition, and its own id becomes that of the ledger.
+
+    Raises OlderPartsAlive without `regardless`, SchemaNewer for a database made by a newer program, RoleMissing where
+    roles may not be created, PostgresTooOld; then nothing has changed.
     """
     wanted = migrations() if known is None else known
     with (
@@ -124,8 +130,7 @@ def migrate(
             _refuse_older_parts(connection, missing)
         for migration in missing:
             _apply(connection, migration)
-        ledger_id = uuid4()
-        connection.execute(SQL["begin_ledger"], {"ledger_id": ledger_id, "digest": first_seal(ledger_id)})
+        _begin_store(connection, slots, group_id)
         for name, models in followers.tracked.items():
             connection.execute(SQL["begin_tracking"], {"name": name, "models": list(models)})
         _ensure_role(connection, database)
@@ -133,6 +138,18 @@ def migrate(
         grant(connection, database, followers)
         fail_point("migrate.before_commit")
     return [migration.id for migration in missing]
+
+
+def _begin_store(connection: psycopg.Connection[Any], slots: Slots, group_id: UUID | None) -> None:
+    """Give a new store its id, its head and its place in the ledger; one that has begun keeps its own."""
+    new_id = uuid4()
+    begun = connection.execute(
+        SQL["begin_ledger"],
+        {"ledger_id": new_id, "digest": first_seal(new_id), "first_account_id": slots.first_account_id},
+    )
+    if begun.rowcount and slots.count > 1:
+        place = {"partition": slots.number, "partitions": slots.count, "group_id": group_id or new_id}
+        connection.execute(SQL["name_partition"], place)
 
 
 def missing_migrations(database: Database) -> list[Migration]:
@@ -333,8 +350,33 @@ def _composed(statement: LiteralString, database: Database, **names: str) -> sql
     return sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()})
 
 
+class StoreIdentity(Struct, frozen=True):
+    """Which store it is: its own id, which seeds its seals, its slots, and the id that the whole ledger has."""
+
+    ledger_id: UUID
+    slots: Slots
+    group_id: UUID
+
+    def __str__(self) -> str:
+        """Say it in words, for an operator."""
+        return f"partition {self.slots.number} of {self.slots.count} of the ledger {self.group_id}"
+
+
+def has_identity(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether a connection leads to a store. One of a program before 0005 counts as none."""
+    return connection.execute(SQL["has_identity"]).fetchone() == (True,)
+
+
+def read_identity(connection: psycopg.Connection[Any]) -> StoreIdentity:
+    """Return which store a connection leads to. One without words about partitions is the only one of its ledger."""
+    row = connection.execute(SQL["read_identity"]).fetchone()
+    assert row is not None
+    own, number, count, group = row
+    return StoreIdentity(UUID(str(own)), Slots(number or 0, count or 1), UUID(str(group or own)))
+
+
 def ledger_id(connection: psycopg.Connection[Any]) -> UUID:
-    """Return the ledger's random id."""
+    """Return the store's random id; that of a ledger with one partition is the ledger's."""
     row = connection.execute(SQL["read_ledger_id"]).fetchone()
     assert row is not None
     return UUID(str(row[0]))

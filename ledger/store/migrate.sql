@@ -74,11 +74,15 @@ CREATE SCHEMA IF NOT EXISTS {schema}
 SELECT 1 FROM pg_namespace WHERE nspname = %(schema)s
 
 -- name: begin_ledger
--- Inserts the ledger's random id and the head before position 1, once for each ledger.
+-- Inserts the store's random id and the head before position 1, once for each store.
 WITH new_identity AS (
     INSERT INTO ledger_identity (ledger_id) VALUES (%(ledger_id)s) ON CONFLICT DO NOTHING RETURNING ledger_id)
 INSERT INTO log_head (position, digest, at, next_account_id, next_payment_sequence)
-SELECT 0, %(digest)s, clock_timestamp(), 1, 0 FROM new_identity
+SELECT 0, %(digest)s, clock_timestamp(), %(first_account_id)s, 0 FROM new_identity
+
+-- name: name_partition
+-- For a store that has just begun.
+UPDATE ledger_identity SET partition = %(partition)s, partitions = %(partitions)s, group_id = %(group_id)s
 
 -- name: begin_tracking
 -- A group that has applied nothing yet will fill all of its models. `models` of a group that has begun stays.
@@ -150,6 +154,14 @@ DROP TABLE IF EXISTS _yoyo_version
 
 -- name: drop_former_lock
 DROP TABLE IF EXISTS yoyo_lock
+
+-- name: read_identity
+-- A store that an earlier program made has no columns for partitions.
+SELECT ledger_id, (kept ->> 'partition')::integer, (kept ->> 'partitions')::integer, (kept ->> 'group_id')::uuid
+  FROM ledger_identity AS i, to_jsonb(i) AS kept
+
+-- name: has_identity
+SELECT to_regclass('ledger_identity') IS NOT NULL
 
 -- name: read_ledger_id
 SELECT ledger_id FROM ledger_identity

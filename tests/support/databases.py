@@ -11,6 +11,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from api.runtime.database import migrate_all
+from ledger.partition.partition import Partitions
 from ledger.store.database import Database
 from ledger.store.migrate import migrate
 from projections.models.registry import FOLLOWERS
@@ -25,6 +27,18 @@ def fresh_ledger(url: str) -> Iterator[Database]:
         yield database
     finally:
         remove(database)
+
+
+@contextmanager
+def fresh_partitions(url: str, count: int) -> Iterator[Partitions]:
+    """Create an empty ledger with `count` partitions in schemas of their own, and drop them afterwards."""
+    partitions = Partitions.over([Database(url, f"test_{uuid4().hex[:16]}")] * count)
+    try:
+        migrate_all(partitions)
+        yield partitions
+    finally:
+        for partition in partitions:
+            remove(partition.database)
 
 
 @contextmanager

@@ -78,6 +78,8 @@ HOSTILE: Final = [
     ("events", "notification_id", "notification_id + 9999"),
     ("events", "digest", r"'\x00'"),
     ("ledger_identity", "ledger_id", "gen_random_uuid()"),
+    ("ledger_identity", "partition", "1, partitions = 2, group_id = gen_random_uuid()"),
+    ("ledger_identity", "partitions", "2, group_id = gen_random_uuid()"),
     ("gateway_state", "gateway", "gateway || 'x'"),
     ("gateway_state", "paused_at", "now(), paused_why = 'x'"),
     ("gateway_state", "paused_why", "'x', paused_at = now()"),
