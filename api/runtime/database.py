@@ -42,13 +42,20 @@ def opened(settings: Settings, *, create: bool = False) -> Iterator[tuple[Partit
     Raises NoDataDirectory, EmbeddedPostgresFailed.
     """
     if settings.database_url is not None:
-        yield Partitions.whole(Database(settings.database_url, settings.schema, settings.admin_url)), None
+        yield partitions_of(settings, settings.database_url), None
     else:
         postgres = EmbeddedPostgres(settings.data_dir, create=create, wal_archive=settings.wal_archive_dir)
         with postgres as url:
             if create:
                 settings.noted_heads_folder.mkdir(mode=0o700, exist_ok=True)
-            yield Partitions.whole(Database(url, settings.schema)), postgres
+            yield partitions_of(settings, url), postgres
+
+
+def partitions_of(settings: Settings, url: str) -> Partitions:
+    """Return the ledger's partitions as the settings name them; `url` is for those without a URL of their own."""
+    urls = settings.partition_urls or (url,)
+    each = urls if len(urls) == settings.partitions else urls * settings.partitions
+    return Partitions.over([Database(one, settings.schema, settings.admin_url) for one in each])
 
 
 def migrate_all(

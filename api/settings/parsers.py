@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from ledger.domain.identifiers import SLOTS
 from ledger.domain.money import CURRENCY_DECIMALS, FEE_RATE_PPM_MAX
 
 PPM_IN_A_PERCENT: Final = FEE_RATE_PPM_MAX // 100
@@ -194,6 +195,20 @@ def _database_url(text: str) -> str:
     return url
 
 
+def _database_urls(text: str) -> tuple[str, ...]:
+    """Read URLs of databases. No URL has a space in it, while one with several hosts has commas."""
+    urls = tuple(_database_url(each) for each in text.split())
+    if len(urls) > SLOTS:
+        raise ValueError
+    return urls
+
+
+def _partitions(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or int(text).bit_count() != 1 or int(text) > SLOTS:
+        raise ValueError
+    return int(text)
+
+
 def _ssl_mode(parameter: str) -> str:
     name, _, value = parameter.partition("=")
     if name != "ssl":
@@ -263,3 +278,7 @@ DATABASE_URL: Final = Parser(
     _database_url,
     repeats=False,
 )
+DATABASE_URLS: Final = Parser(
+    "URLs such as postgresql://user:password@host:5432/name, separated by spaces", _database_urls, repeats=False
+)
+PARTITIONS: Final = Parser(f"a power of two from 1 to {SLOTS}", _partitions)

@@ -40,7 +40,8 @@ class Settings(TableWithLimits):
         paths = {field: reading.directory / value for field, value in reading.values.items() if isinstance(value, Path)}
         values = {**reading.values, **paths}
         settings = cls(**values)
-        found = (*settings._contradictions(), *settings._missing(reading.command))
+        contradicting = (*settings._contradictions(), *settings._contradictions_of_databases())
+        found = (*contradicting, *settings._missing(reading.command))
         contradictions = [text for names, text in found if not reading.wrong & names]
         if problems := (*reading.problems, *contradictions):
             raise SettingsError(problems=problems)
@@ -124,11 +125,6 @@ class Settings(TableWithLimits):
                     " under way"
                 ),
             )
-        if self.admin_url is not None and self.database_url is None:
-            yield (
-                frozenset({"LEDGER_ADMIN_URL", "DATABASE_URL"}),
-                "LEDGER_ADMIN_URL needs DATABASE_URL: the embedded Postgres has one node",
-            )
         if (self.ssl_certificate is None) != (self.ssl_key is None):
             yield (
                 frozenset({"SSL_CERTIFICATE", "SSL_KEY"}),
@@ -165,6 +161,27 @@ class Settings(TableWithLimits):
                     "DEMO_GATEWAY_SEED is missing: with DEMO_GATEWAY_KIND=chaos, the gateway's behaviour follows from"
                     " this number. Any number will do, such as DEMO_GATEWAY_SEED=1"
                 ),
+            )
+
+    def _contradictions_of_databases(self) -> Iterator[tuple[frozenset[str], str]]:
+        """Yield those about where the ledger is."""
+        if self.partition_urls is not None and len(self.partition_urls) not in {1, self.partitions}:
+            yield (
+                frozenset({"LEDGER_PARTITION_URLS", "LEDGER_PARTITIONS"}),
+                (
+                    f"LEDGER_PARTITION_URLS has {len(self.partition_urls)} URLs, and LEDGER_PARTITIONS is"
+                    f" {self.partitions}: give one for all partitions, or one for each"
+                ),
+            )
+        if self.partition_urls is not None and self.database_url is None:
+            yield (
+                frozenset({"LEDGER_PARTITION_URLS", "DATABASE_URL"}),
+                "LEDGER_PARTITION_URLS needs DATABASE_URL: set it to the first of them",
+            )
+        if self.admin_url is not None and self.database_url is None:
+            yield (
+                frozenset({"LEDGER_ADMIN_URL", "DATABASE_URL"}),
+                "LEDGER_ADMIN_URL needs DATABASE_URL: the embedded Postgres has one node",
             )
 
     def _missing(self, command: str | None) -> Iterator[tuple[frozenset[str], str]]:

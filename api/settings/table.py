@@ -15,12 +15,14 @@ from api.settings.parsers import (
     CURRENCIES,
     CURRENCY,
     DATABASE_URL,
+    DATABASE_URLS,
     FEE_PERCENT,
     HOST,
     HTTP_URL,
     LATE_INQUIRIES,
     LOG_LEVEL,
     ORIGINS,
+    PARTITIONS,
     PATH,
     SCHEMA,
     SHARE,
@@ -64,7 +66,27 @@ class Table:
         " the next start of that Postgres. Unset: nothing is archived. A relative path counts as in `LEDGER_DATA_DIR`.",
         compose=False,
     )
-    schema: str = setting("LEDGER_SCHEMA", SCHEMA, "ledger", "The schema that holds the ledger.")
+    schema: str = setting(
+        "LEDGER_SCHEMA",
+        SCHEMA,
+        "ledger",
+        "The schema that holds the ledger; of several partitions, `ledger_0` and so on.",
+    )
+    partitions: int = setting(
+        "LEDGER_PARTITIONS",
+        PARTITIONS,
+        "1",
+        "How many partitions the ledger has. A start with another number than the ledger's own is refused.",
+        unit="partitions",
+    )
+    partition_urls: tuple[str, ...] | None = setting(
+        "LEDGER_PARTITION_URLS",
+        DATABASE_URLS,
+        None,
+        "The databases of the partitions in order, separated by spaces: one for each, or one for all. Unset:"
+        " `DATABASE_URL` for all.",
+        secret=True,
+    )
     admin_url: str | None = setting(
         "LEDGER_ADMIN_URL",
         DATABASE_URL,

@@ -75,10 +75,10 @@ def _setting_view(row: Setting, value: object, reading: Reading) -> SettingView:
 
 
 def masked(value: object) -> Value:
-    """Mask a secret: show a URL without its password, and of anything else only that it is set."""
+    """Mask a secret: show URLs without their passwords, and of anything else only that it is set."""
     if value is None:
         return None
-    text = str(value)
+    text = " ".join(value) if isinstance(value, tuple) else str(value)
     return mask(text) if "://" in text else MASK
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from api.runtime.database import partitions_of
 from api.settings import CHECKOUT, Settings, SettingsError
 from tests.api.settings.problems import problems_of
 
@@ -18,6 +19,8 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         data_dir=CHECKOUT / "var",
         wal_archive_dir=None,
         schema="ledger",
+        partitions=1,
+        partition_urls=None,
         admin_url=None,
         allow_loss_of_commits=False,
         auto_create_tables=False,
@@ -91,6 +94,8 @@ def test_tables_are_made_by_themselves_only_under_serve() -> None:
         ("LOG_LEVEL", "Debug", "log_level", "debug"),
         ("LEDGER_CURRENCY", "eur", "currency", "EUR"),
         ("LEDGER_SCHEMA", "a" * 40, "schema", "a" * 40),
+        ("LEDGER_PARTITIONS", "4", "partitions", 4),
+        ("LEDGER_PARTITIONS", "1024", "partitions", 1024),
         ("GATEWAY_INQUIRY", "Off", "gateway_inquiry", False),
         ("GATEWAY_INQUIRY", "YES", "gateway_inquiry", True),
         ("GATEWAY_TIMEOUT_SECONDS", ".5", "gateway_timeout_seconds", 0.5),
@@ -160,6 +165,11 @@ def test_a_setting_is_read_exactly(name: str, text: str, field: str, expected: o
         ("LOG_LEVEL", "loud", "debug, info, warning, error or critical"),
         ("LEDGER_CURRENCY", "XYZ", "an ISO 4217 currency code"),
         ("LEDGER_SCHEMA", "a" * 41, "at most 40 characters"),
+        ("LEDGER_PARTITIONS", "0", "a power of two from 1 to 1024"),
+        ("LEDGER_PARTITIONS", "3", "a power of two"),
+        ("LEDGER_PARTITIONS", "2048", "a power of two"),
+        ("LEDGER_PARTITIONS", "+2", "a power of two"),
+        ("LEDGER_PARTITION_URLS", "a b", "separated by spaces"),
         ("LEDGER_SCHEMA", "Ledger", "small letters"),
         ("LEDGER_SCHEMA", 'ledger"; DROP', "small letters"),
         ("LEDGER_SCHEMA", "pg_ledger", "not taken by Postgres"),
@@ -235,6 +245,11 @@ def test_an_inquiry_waits_for_a_whole_call_unless_told_otherwise(environ: dict[s
         ({"GATEWAY_CA_FILE": "ca.pem", "PAYMENT_GATEWAY_URL": "http://pay.example"}, "GATEWAY_CA_FILE"),
         ({"DEMO_GATEWAY_ERROR_RATE": "0.95"}, "DEMO_GATEWAY_ERROR_RATE"),
         ({"DEMO_GATEWAY_KIND": "chaos"}, "DEMO_GATEWAY_SEED"),
+        ({"LEDGER_PARTITION_URLS": "postgresql://a/x"}, "LEDGER_PARTITION_URLS"),
+        (
+            {"LEDGER_PARTITION_URLS": "postgresql://a/x postgresql://b/x", "DATABASE_URL": "postgresql://a/x"},
+            "LEDGER_PARTITION_URLS has 2 URLs, and LEDGER_PARTITIONS is 1",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str], named: str) -> None:
@@ -242,6 +257,20 @@ def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str]
     (problem,) = problems_of(environ)
 
     assert problem.startswith(named)
+
+
+def test_partitions_have_databases_of_their_own_or_one_for_all() -> None:
+    """A URL may name several hosts with commas, so spaces separate the URLs."""
+    given = {"DATABASE_URL": "postgresql://a/x", "LEDGER_PARTITIONS": "2"}
+    each = given | {"LEDGER_PARTITION_URLS": "postgres://a,b/x  postgresql://c/x"}
+
+    found = [partitions_of(Settings.load(environ), "postgresql://a/x") for environ in (given, each)]
+
+    assert [[partition.database.url for partition in partitions] for partitions in found] == [
+        ["postgresql://a/x", "postgresql://a/x"],
+        ["postgresql://a,b/x", "postgresql://c/x"],
+    ]
+    assert [partition.schema for partition in found[1]] == ["ledger_0", "ledger_1"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ TYPES = typing.get_type_hints(Table)
 WRITTEN = (
     "false",
     "true",
+    "4",
     "7",
     "45",
     "1001",
@@ -46,6 +47,7 @@ def beside(row: Setting) -> dict[str, str]:
     """Settings without which no value of a row but the default can be."""
     others = {
         "DEMO_GATEWAY_KIND": {"DEMO_GATEWAY_SEED": "1"},
+        "LEDGER_PARTITION_URLS": {"DATABASE_URL": "postgresql://db"},
         "GATEWAY_KEY_FILE": {"GATEWAY_CERT_FILE": "c.pem"},
         "LEDGER_ADMIN_URL": {"DATABASE_URL": "postgresql://db"},
         "SSL_CERTIFICATE": {"SSL_CERTIFICATE": "c.pem", "SSL_KEY": "k.pem"},
