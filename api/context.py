@@ -4,6 +4,8 @@ The context is made with the application and runs while the application is serve
 """
 
 import asyncio
+import itertools
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeVar
@@ -26,11 +28,11 @@ from api.queries.pool import ReadPool
 from api.queries.service_status import ServiceStatus
 from api.settings import Settings
 from api.telemetry.process import ProcessMetrics
-from ledger.domain.commands import Command
+from ledger.domain.commands import AccountOpening, Command, OpenAccount, PaymentAcceptance, RequestPayment
 from ledger.domain.identifiers import slot
-from ledger.errors import LedgerError, PaymentNotFound
+from ledger.errors import LedgerError, PaymentNotFound, WriterBusy, WriterStopped
 from ledger.observe import observe_with, stop_observing
-from ledger.partition.partition import Partition, Partitions
+from ledger.partition.partition import Partition, Partitions, partition_of_key
 from ledger.recovery.noted_head import NotedHeads
 from ledger.writer.writer import Writer
 
@@ -101,6 +103,8 @@ class AppContext:
         self.verifying = asyncio.Semaphore(VERIFICATIONS_MAX)
         self.process_metrics = ProcessMetrics()
         self.idempotency_hits = 0
+        # Each process begins elsewhere, or all first accounts would be in the first partition.
+        self._openings = itertools.count(secrets.randbelow(len(self.partitions)))
         self.needs_keys = needs_keys(settings)
         self.keys = KeyRing(self.partitions[0].database, refreshes=self.needs_keys)
         self.access = Access(
@@ -155,23 +159,65 @@ class AppContext:
         assert len(self.partitions) == 1, "the ledger has several partitions"
         return self.partitions[0]
 
-    async def execute(self, identifier: int | None, command: Command[AnswerT]) -> AnswerT:
-        """Carry out a command about a user or a payment, or one about neither. Raises what the writer raises."""
-        partition = self.only if identifier is None else self.of(identifier)
-        answer = await partition.writer.execute(command)
+    async def execute(self, identifier: int, command: Command[AnswerT]) -> AnswerT:
+        """Carry out a command about a user or a payment. Raises what the writer raises."""
+        answer = await self.of(identifier).writer.execute(command)
         self.count(answer)
         return answer
 
-    async def execute_all(self, commands: Sequence[Command[AnswerT]]) -> "list[AnswerT | LedgerError]":
-        """Carry out several commands in order; a refused command has its refusal as answer.
+    async def open_account(self, command: OpenAccount) -> AccountOpening:
+        """Open an account: with a key in the partition that follows from it, else in each partition in turn.
 
-        Raises the other errors of the writer.
+        Raises what the writer raises.
         """
-        answers = await self.only.writer.execute_all(commands)
+        answer = await self._to_open_in(command).writer.execute(command)
+        self.count(answer)
+        return answer
+
+    async def execute_payments(self, requests: Sequence[RequestPayment]) -> "list[PaymentAcceptance | LedgerError]":
+        """Request several payments; those of one partition in order, and those of several at the same time.
+
+        The answers are in the order of the requests; a refused one has its refusal. Raises WriterBusy, WriterStopped;
+        in a ledger with several partitions these are the answers to the payments of their partition.
+        """
+        if len(self.partitions) == 1:
+            answers = await self.partitions[0].writer.execute_all(requests)
+        else:
+            answers = await self._execute_divided(requests)
         for answer in answers:
             self.count(answer)
         return answers
 
+    async def _execute_divided(self, requests: Sequence[RequestPayment]) -> "list[PaymentAcceptance | LedgerError]":
+        places: dict[int, list[int]] = {}
+        for place, request in enumerate(requests):
+            places.setdefault(self.of(request.account_id).number, []).append(place)
+        shares = await asyncio.gather(
+            *(_answers(self.partitions[number].writer, [requests[n] for n in own]) for number, own in places.items())
+        )
+        placed = {
+            place: answer
+            for own, share in zip(places.values(), shares, strict=True)
+            for place, answer in zip(own, share, strict=True)
+        }
+        return [placed[place] for place in range(len(requests))]
+
+    def _to_open_in(self, command: OpenAccount) -> PartitionContext:
+        """Choose the partition of a new account. Without a key, one that could be written a moment ago is preferred."""
+        if (key := command.key) is not None:
+            return self.partitions[partition_of_key(*key, count=len(self.partitions))]
+        first = next(self._openings)
+        in_turn = [self.partitions[(first + n) % len(self.partitions)] for n in range(len(self.partitions))]
+        return next((each for each in in_turn if each.writer.trouble is None), in_turn[0])
+
     def count(self, answer: object) -> None:
         """Count an answer that is that of an earlier request."""
         self.idempotency_hits += bool(getattr(answer, "replayed", False))
+
+
+async def _answers(writer: Writer, requests: Sequence[RequestPayment]) -> "Sequence[PaymentAcceptance | LedgerError]":
+    """Request the payments of one partition. If it takes none now, that is the answer to each."""
+    try:
+        return await writer.execute_all(requests)
+    except (WriterBusy, WriterStopped) as error:
+        return [error] * len(requests)

@@ -21,7 +21,7 @@ from api.http.problems import AS_COMMAND, ProblemDocument, problem_document, pro
 from api.input.bodies import RequestBody, decode
 from api.resources.request import Identifier, LedgerRequest
 from api.views.payments import PaymentAccepted, accepted
-from ledger.domain.commands import REQUESTS, PaymentAcceptance, RequestDeposit, RequestWithdrawal
+from ledger.domain.commands import REQUESTS, PaymentAcceptance, RequestPayment
 from ledger.domain.kinds import PaymentKind
 from ledger.errors import AmountInvalid, LedgerError, OutcomeUnknown, TooManyWaiting, Unavailable
 
@@ -86,14 +86,12 @@ async def take_batch(request: LedgerRequest, data: JSONBody[BatchRequest]) -> Ba
         "waiting_max": settings.limit_waiting_payments,
     }
     items = [_payment_request(request, raw, index, common) for index, raw in enumerate(data.payments)]
-    answers = await request.context.execute_all([item for item in items if not isinstance(item, ProblemDocument)])
+    answers = await request.context.execute_payments([item for item in items if not isinstance(item, ProblemDocument)])
     _refuse_unserved(answers, of=len(items))
     return BatchAnswer(results=_in_order(items, answers))
 
 
 batches = Router("/payments", tags=["payments"], route_handlers=[take_batch])
-
-PaymentRequest = RequestDeposit | RequestWithdrawal
 
 
 def _refuse_key_for_all(request: LedgerRequest) -> None:
@@ -114,7 +112,7 @@ def _refuse_unserved(answers: Sequence[PaymentAcceptance | LedgerError], *, of: 
 
 def _payment_request(
     request: LedgerRequest, raw: Raw, index: int, common: Mapping[str, Any]
-) -> PaymentRequest | ProblemDocument:
+) -> RequestPayment | ProblemDocument:
     """Decode one payment of a batch; one that cannot be decoded, or is another user's, becomes a problem.
 
     `common` has the fields that the commands of all payments share.
@@ -133,7 +131,7 @@ def _payment_request(
 
 
 def _in_order(
-    items: Sequence[PaymentRequest | ProblemDocument], answers: Sequence[PaymentAcceptance | LedgerError]
+    items: Sequence[RequestPayment | ProblemDocument], answers: Sequence[PaymentAcceptance | LedgerError]
 ) -> list[PaymentAccepted | ProblemDocument]:
     """Merge the answers with the problems of payments that could not be decoded, in the order of the batch."""
     left = iter(answers)

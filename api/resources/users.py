@@ -92,7 +92,7 @@ async def open_user(
         names_currency=data.currency is not None,
         idempotency_key=idempotency_key(key),
     )
-    return _opened(await request.context.execute(None, command))
+    return _opened(await request.context.open_account(command))
 
 
 @get(

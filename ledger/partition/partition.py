@@ -7,6 +7,7 @@ The schema of a ledger's only partition has the name that is configured, such as
 `ledger_0`, `ledger_1` and so on, in one database or in several.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -31,6 +32,15 @@ class Partition(Struct, frozen=True):
     def schema(self) -> str:
         """The schema that holds the partition."""
         return self.database.schema
+
+
+def partition_of_key(scope: str, key: str, *, count: int) -> int:
+    """Return the partition, of `count`, in which an account is opened under an idempotency key.
+
+    It follows from the key alone, so a repetition finds what the first request opened, whichever process it reaches.
+    """
+    digest = hashlib.sha256(f"{scope}\0{key}".encode()).digest()
+    return int.from_bytes(digest[:8]) % count
 
 
 class Partitions:
