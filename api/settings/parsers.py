@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from ledger.domain.identifiers import SLOTS
 from ledger.domain.money import CURRENCY_DECIMALS, FEE_RATE_PPM_MAX
 
 PPM_IN_A_PERCENT: Final = FEE_RATE_PPM_MAX // 100
@@ -24,6 +23,7 @@ _FEE_DECIMALS_MAX: Final = 4  # a percentage with four decimals is a whole numbe
 _SCHEMA_CHARACTERS_MAX: Final = 40  # Postgres cuts names at 63, and names of roles are made from this one
 _PLAIN_NUMBER: Final = r"[0-9]{1,9}(\.[0-9]{1,18})?|\.[0-9]{1,18}"
 _SECONDS_MAX: Final = 86_400.0
+_PARTITIONS_MAX: Final = 1024  # a slot each; loading the ledger takes longer than a whole health check
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _NO_INQUIRIES: Final = "none"
 _ALL_CURRENCIES: Final = "all"
@@ -198,13 +198,13 @@ def _database_url(text: str) -> str:
 def _database_urls(text: str) -> tuple[str, ...]:
     """Read URLs of databases. No URL has a space in it, while one with several hosts has commas."""
     urls = tuple(_database_url(each) for each in text.split())
-    if len(urls) > SLOTS:
+    if len(urls) > _PARTITIONS_MAX:
         raise ValueError
     return urls
 
 
 def _partitions(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or int(text).bit_count() != 1 or int(text) > SLOTS:
+    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or int(text).bit_count() != 1 or int(text) > _PARTITIONS_MAX:
         raise ValueError
     return int(text)
 
@@ -281,4 +281,4 @@ DATABASE_URL: Final = Parser(
 DATABASE_URLS: Final = Parser(
     "URLs such as postgresql://user:password@host:5432/name, separated by spaces", _database_urls, repeats=False
 )
-PARTITIONS: Final = Parser(f"a power of two from 1 to {SLOTS}", _partitions)
+PARTITIONS: Final = Parser(f"a power of two from 1 to {_PARTITIONS_MAX}", _partitions)
