@@ -1,6 +1,7 @@
-"""The projector as a process of its own."""
+"""The projector as a process of its own: one projector for each partition, each in a thread of its own."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from api.runtime.gc_tuning import relax_gc
 from api.runtime.roles.stopping import run_until_stopped
@@ -11,8 +12,22 @@ from projections.engine.projector import Projector
 
 
 async def run(settings: Settings, partitions: Partitions, stopping: asyncio.Event) -> None:
-    """Keep the read models up to date until the projector is asked to stop."""
-    projector = Projector(partitions.only.database, poll_interval_seconds=settings.worker_poll_interval_seconds)
+    """Keep the read models of the partitions up to date until the projector is asked to stop."""
+    projectors = [
+        Projector(partition.database, poll_interval_seconds=settings.worker_poll_interval_seconds)
+        for partition in partitions.served
+    ]
     relax_gc()
-    with metrics_served(settings.metrics_host, settings.projector_metrics_port):
-        await run_until_stopped(asyncio.to_thread(projector.run), stop=projector.stop, stopping=stopping)
+
+    def stop() -> None:
+        for projector in projectors:
+            projector.stop()
+
+    loop = asyncio.get_running_loop()
+    with (
+        metrics_served(settings.metrics_host, settings.projector_metrics_port),
+        # The loop's own threads are too few for many partitions.
+        ThreadPoolExecutor(max_workers=len(projectors), thread_name_prefix="projector") as threads,
+    ):
+        runs = [loop.run_in_executor(threads, projector.run) for projector in projectors]
+        await run_until_stopped(runs, stop=stop, stopping=stopping)
