@@ -5,6 +5,7 @@ This module is loaded by health checks every few seconds, so it imports only wha
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -12,6 +13,7 @@ import click
 
 from api.runtime.masking import mask
 from api.settings import Reading, Settings, find_dotenv
+from ledger.domain.identifiers import SLOTS
 
 EXIT_UNHEALTHY: Final = 1
 EXIT_USAGE: Final = 2
@@ -21,6 +23,15 @@ until_eof_option = click.option(
 )
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+served_option = click.option(
+    "--partition",
+    "served",
+    type=click.IntRange(0, SLOTS - 1),
+    multiple=True,
+    metavar="N",
+    help="A partition that it serves. May be given several times. Default: all.",
+)
 
 
 def read_settings(command: str, *, warn: bool = True) -> Reading:
@@ -41,3 +52,11 @@ def fail(sentence: str, code: int) -> NoReturn:
     """End the program with a sentence, in which passwords are masked, and an exit code."""
     click.echo(mask(sentence), err=True)
     sys.exit(code)
+
+
+def check_partitions(numbers: Iterable[int], count: int) -> None:
+    """End the program when a partition is named that a ledger with `count` of them does not have."""
+    for number in numbers:
+        if number >= count:
+            words = "one partition, 0" if count == 1 else f"{count} partitions, 0 to {count - 1}"
+            fail(f"There is no partition {number}: the ledger has {words}.", EXIT_USAGE)
