@@ -33,6 +33,14 @@ served_option = click.option(
     help="A partition that it serves. May be given several times. Default: all.",
 )
 
+partition_option = click.option(
+    "--partition",
+    "number",
+    type=click.IntRange(0, SLOTS - 1),
+    metavar="N",
+    help="The partition that is meant; needed where the ledger has several.",
+)
+
 
 def read_settings(command: str, *, warn: bool = True) -> Reading:
     """Read the settings for a command, and write the warnings about them to standard error."""
