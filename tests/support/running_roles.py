@@ -59,7 +59,7 @@ def deposits(partition: Partition, count: int) -> Sequence[int]:
         asked = [
             writer.submit(
                 RequestDeposit(
-                    command_id=f"ask {number}",
+                    command_id=f"ask-{number}",
                     account_id=opened.account_id,
                     amount=Decimal(10 + number),
                     fee_rate_ppm=20_000,
