@@ -13,10 +13,12 @@ import click
 
 from api.runtime.masking import mask
 from api.settings import Reading, Settings, find_dotenv
-from ledger.domain.identifiers import SLOTS
 
 EXIT_UNHEALTHY: Final = 1
 EXIT_USAGE: Final = 2
+
+PARTITION_MAX: Final = 1023
+"""The highest number that a partition can have. It is one less than the slots, which this module cannot import."""
 
 until_eof_option = click.option(
     "--until-eof", is_flag=True, help="Stop when standard input ends, as it does when `serve` is killed."
@@ -27,7 +29,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 served_option = click.option(
     "--partition",
     "served",
-    type=click.IntRange(0, SLOTS - 1),
+    type=click.IntRange(0, PARTITION_MAX),
     multiple=True,
     metavar="N",
     help="A partition that it serves. May be given several times. Default: all.",
@@ -36,9 +38,17 @@ served_option = click.option(
 partition_option = click.option(
     "--partition",
     "number",
-    type=click.IntRange(0, SLOTS - 1),
+    type=click.IntRange(0, PARTITION_MAX),
     metavar="N",
     help="The partition that is meant; needed where the ledger has several.",
+)
+
+every_partition_option = click.option(
+    "--partition",
+    "number",
+    type=click.IntRange(0, PARTITION_MAX),
+    metavar="N",
+    help="Only this partition. Default: all.",
 )
 
 

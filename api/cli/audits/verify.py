@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from api.cli.command import EXIT_UNHEALTHY, as_json_option, fail, partition_option
+from api.cli.command import EXIT_UNHEALTHY, as_json_option, every_partition_option, fail
 from api.cli.integers import POSITION, POSITION_MAX
 from api.cli.ledger_access import chosen, ledger_for
 from api.cli.options import expect_option
@@ -35,7 +35,7 @@ from ledger.progress import Progress
     help="A checkpoint that was kept elsewhere, as `audit checkpoint` prints it.",
 )
 @click.option("--seals-only", is_flag=True, help="Recompute the seals, and leave out what follows from the events.")
-@partition_option
+@every_partition_option
 @as_json_option
 def verify_command(
     *,

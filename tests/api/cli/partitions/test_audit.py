@@ -17,10 +17,11 @@ from tests.support.running_roles import deposits
 @pytest.fixture
 def second(two: Partitions) -> Partition:
     """Fill both partitions, and give the second one."""
+    _, second = two
     for partition in two:
         deposits(partition, 3)
         project(partition.database)
-    return [*two][1]
+    return second
 
 
 def decoded(text: str) -> Any:
