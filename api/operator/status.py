@@ -107,7 +107,7 @@ def examine(partitions: Partitions, settings: Settings) -> DoctorView:
 
 
 def gather_evidence(partitions: Partitions, settings: Settings) -> list[Evidence]:
-    """Read what the rules look at, of each partition. What this machine knows stands with the first one.
+    """Read what the rules look at, of each partition. The facts of this machine stand with the first one.
 
     A person at a terminal can wait: a slow report is better than none.
     """

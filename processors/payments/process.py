@@ -128,4 +128,4 @@ FOLLOW_INQUIRY: Final = {
     "inquire_first": follow_first_inquiry,
     "inquire_late": follow_late_inquiry,
 }
-"""What follows from the answer to each kind of inquiry, by the action of the queue."""
+"""The function that decides after each kind of inquiry, by the action of the queue."""

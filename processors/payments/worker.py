@@ -193,7 +193,7 @@ class Worker:
             await self._heartbeat.beat_async(connection)
 
     async def _begin_due(self, connection: psycopg.AsyncConnection[Any], *, probing: bool) -> tuple[int, int]:
-        """Begin what is due, as far as slots are free; return how many were, and how many calls began."""
+        """Begin the due calls, as far as slots are free; return the number of free slots, and of calls begun."""
         free, begun = self._slots.take(), 0
         try:
             claims = await self._claim_due(connection, free, probing=probing) if free else []

@@ -41,7 +41,7 @@ def with_parts(
 
 
 def the_only(partitions: Partitions) -> Partition:
-    """Return the partition of a ledger that has one, for what needs a second key.
+    """Return the only partition of a ledger, for a decision that needs a second key.
 
     Such a request stands with its payment, and compares keys in the same store; with several partitions only the first
     one has the keys. So the program ends there with a sentence instead of taking a live key for one that has ended.

@@ -23,7 +23,7 @@ from processors.payments.retry_policy import RetryPolicy
 from processors.payments.worker import Worker
 
 THREADS_OF_A_PARTITION: Final = 3
-"""What a partition may ask of the loop's threads at one time: a recovery, a change of the gateway, a stop.
+"""How many of the loop's threads a partition may need at one time: for a recovery, a change of the gateway, a stop.
 
 Each of them may wait for a database that cannot be reached, and must not keep the others waiting.
 """

@@ -76,7 +76,7 @@ def test_a_log_that_cannot_be_read_does_not_keep_the_others_from_being_proven(
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize("words", [["--from", "2"], ["--to", "3"], ["--expect", f"1:{'a' * 64}"]])
 def test_a_part_of_a_log_is_one_partitions(two_shell: Shell, words: list[str]) -> None:
-    """Positions belong to a partition, which has to be named."""
+    """Positions belong to a partition, so a name is needed."""
     refused = two_shell.run("audit", "verify", *words)
     named = two_shell.run("audit", "verify", *words, "--partition", "1", "--json")
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_is_lines_and_their_digest(tmp_path: Path, postgres_url: st
 
 
 def test_a_partition_that_was_cut_is_found_by_a_checkpoint(two_shell: Shell, second: Partition, tmp_path: Path) -> None:
-    """Its log agrees with itself, and yet has no longer what was noted."""
+    """Its log agrees with itself, and lacks a position that was noted."""
     (tmp_path / "kept").write_text(two_shell.run("audit", "checkpoint").stdout)
     as_owner(second.database, "DELETE FROM events WHERE notification_id = (SELECT position FROM log_head)")
     as_owner(
@@ -147,7 +147,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(two_shell: Shell, tmp_path: P
 
 @pytest.mark.usefixtures("second")
 def test_the_books_of_all_partitions_are_added_up(two: Partitions, two_shell: Shell) -> None:
-    """Each balances by itself, and so do the sums."""
+    """Each balances by itself, and the sums balance too."""
     books = two_shell.run("audit", "trial-balance", "--json")
     for_people = two_shell.run("audit", "trial-balance")
 

@@ -59,7 +59,7 @@ def test_a_partition_has_to_be_named(two_shell: Shell, words: list[str]) -> None
 
 
 def test_a_back_up_is_of_the_server_that_has_a_partition(tmp_path: Path) -> None:
-    """A restore says what is still to do for the others."""
+    """A restore names the commands that the others need."""
     shell = Shell(tmp_path, LEDGER_DATA_DIR=str(tmp_path / "first"), LEDGER_PARTITIONS="2")
     shell.run("migrate")
 
