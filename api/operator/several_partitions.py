@@ -95,7 +95,7 @@ class PartitionBooks(Struct, frozen=True, kw_only=True):
 
 
 class LedgerBooks(Struct, frozen=True, kw_only=True):
-    """The trial balance of a ledger with several partitions. Each journal balances by itself, and the sums balance too."""
+    """The trial balance of several partitions. Each journal balances by itself, and the sums balance too."""
 
     balanced: bool
     partitions: list[PartitionBooks]

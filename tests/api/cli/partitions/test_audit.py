@@ -11,7 +11,7 @@ from ledger.audit.verify import verify_seals
 from ledger.partition.partition import Partition, Partitions
 from tests.api.cli.shell import Shell, as_owner, project, shell_of
 from tests.support.databases import fresh_partitions
-from tests.support.running_roles import deposits
+from tests.support.ledgers.deposits import deposits
 
 
 @pytest.fixture

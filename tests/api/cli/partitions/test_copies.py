@@ -11,7 +11,7 @@ from ledger.partition.identities import check_identities
 from ledger.partition.partition import Partitions
 from tests.api.cli.shell import Shell, project, shell_of
 from tests.support.databases import fresh_partitions
-from tests.support.running_roles import deposits
+from tests.support.ledgers.deposits import deposits
 
 
 def decoded(text: str) -> Any:

@@ -10,8 +10,8 @@ from ledger.partition.partition import Partition, Partitions
 from ledger.store.database import Database
 from tests.api.cli.shell import Shell, as_owner, as_url, project
 from tests.support.databases import execute
+from tests.support.ledgers.deposits import deposits
 from tests.support.ports import free_port
-from tests.support.running_roles import deposits
 
 WHO = ("--why", "their maintenance", "--by", "Ada")
 

@@ -10,9 +10,10 @@ from api.runtime.readiness import heartbeats_fresh
 from api.runtime.roles.projector import run
 from api.settings import Settings
 from ledger.partition.partition import Partition, Partitions
+from tests.api.runtime.roles.running import running
 from tests.support.databases import execute, fresh_partitions
+from tests.support.ledgers.deposits import deposits
 from tests.support.proxies import proxy_before
-from tests.support.running_roles import deposits, running
 from tests.support.waiting import wait_until
 
 SETTINGS = Settings.load({"WORKER_POLL_INTERVAL_SECONDS": "0.1"})

@@ -10,10 +10,11 @@ from api.runtime.roles.worker import run
 from api.settings import Settings, SettingsError
 from ledger.partition.partition import Partition, Partitions
 from processors.simulators.demo.scenario import DemoProfile
+from tests.api.runtime.roles.running import running
 from tests.support.databases import execute, fresh_partitions
 from tests.support.gateways.demo_process import DemoGatewayProcess, fresh_book
+from tests.support.ledgers.deposits import deposits
 from tests.support.proxies import PostgresProxy, proxy_before
-from tests.support.running_roles import deposits, running
 from tests.support.services import QUICK_GATEWAY
 from tests.support.waiting import wait_until
 

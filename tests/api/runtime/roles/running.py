@@ -2,14 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 
 from api.settings import Settings
-from ledger.domain.commands import OpenAccount, RequestDeposit
-from ledger.partition.partition import Partition, Partitions
-from ledger.writer.writer import Writer
+from ledger.partition.partition import Partitions
 
 STOP_SECONDS_MAX = 30.0
 
@@ -48,25 +45,3 @@ def running(
         assert not thread.is_alive(), "the part does not stop"
     if errors:
         raise errors[0]
-
-
-def deposits(partition: Partition, count: int) -> Sequence[int]:
-    """Open an account in a partition and request deposits for it; the ids of the payments."""
-    writer = Writer(partition.database, slots=partition.slots)
-    writer.start()
-    try:
-        opened = writer.submit(OpenAccount(command_id="open", opening=Decimal(1000), currency="USD")).result(30)
-        asked = [
-            writer.submit(
-                RequestDeposit(
-                    command_id=f"ask-{number}",
-                    account_id=opened.account_id,
-                    amount=Decimal(10 + number),
-                    fee_rate_ppm=20_000,
-                )
-            )
-            for number in range(count)
-        ]
-        return [each.result(30).payment_id for each in asked]
-    finally:
-        writer.stop()
