@@ -4,10 +4,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from api.runtime.gc_tuning import relax_gc
-from api.runtime.roles.stopping import run_until_stopped
+from api.runtime.roles.stopping import name_in_logs, run_until_stopped
 from api.settings import Settings
 from api.telemetry.server import metrics_served
-from ledger.partition.partition import Partitions
+from ledger.partition.partition import Partition, Partitions
 from projections.engine.projector import Projector
 
 
@@ -29,5 +29,13 @@ async def run(settings: Settings, partitions: Partitions, stopping: asyncio.Even
         # The loop's own threads are too few for many partitions.
         ThreadPoolExecutor(max_workers=len(projectors), thread_name_prefix="projector") as threads,
     ):
-        runs = [loop.run_in_executor(threads, projector.run) for projector in projectors]
+        runs = [
+            loop.run_in_executor(threads, _run, projector, partition, partitions)
+            for projector, partition in zip(projectors, partitions.served, strict=True)
+        ]
         await run_until_stopped(runs, stop=stop, stopping=stopping)
+
+
+def _run(projector: Projector, partition: Partition, partitions: Partitions) -> None:
+    name_in_logs(partition, partitions)
+    projector.run()

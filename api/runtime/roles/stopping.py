@@ -1,7 +1,11 @@
-"""Runs something that does not know when the part is asked to stop."""
+"""Runs something that does not know when the part is asked to stop, and names its partition in log lines."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from ledger.partition.partition import Partition, Partitions
 
 
 async def run_until_stopped(
@@ -19,3 +23,9 @@ async def run_until_stopped(
     await asyncio.wait(runs)
     for failed in [run for run in runs if run.exception() is not None]:
         await failed
+
+
+def name_in_logs(partition: Partition, partitions: Partitions) -> None:
+    """Let the log lines of this task or thread name their partition, where the ledger has several."""
+    if len(partitions) > 1:
+        structlog.contextvars.bind_contextvars(partition=partition.number)

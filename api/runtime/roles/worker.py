@@ -10,7 +10,7 @@ from typing import Final
 
 from api.runtime.gateway_tls import gateway_tls
 from api.runtime.gc_tuning import relax_gc
-from api.runtime.roles.stopping import run_until_stopped
+from api.runtime.roles.stopping import name_in_logs, run_until_stopped
 from api.settings import Settings, SettingsError
 from api.telemetry.server import metrics_served
 from ledger.partition.partition import Partition, Partitions
@@ -60,9 +60,15 @@ async def run(settings: Settings, partitions: Partitions, stopping: asyncio.Even
         relax_gc()
         try:
             with metrics_served(settings.metrics_host, settings.worker_metrics_port):
-                await run_until_stopped([worker.run() for worker in workers], stop=stop, stopping=stopping)
+                runs = [_run(worker, partition, partitions) for worker, partition in zip(workers, served, strict=True)]
+                await run_until_stopped(runs, stop=stop, stopping=stopping)
         finally:
             await asyncio.gather(*(asyncio.to_thread(writer.stop) for writer in writers))
+
+
+async def _run(worker: Worker, partition: Partition, partitions: Partitions) -> None:
+    name_in_logs(partition, partitions)
+    await worker.run()
 
 
 def _slots(settings: Settings, workers: int) -> CallSlots:

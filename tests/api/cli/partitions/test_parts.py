@@ -1,5 +1,6 @@
 """Parts over several partitions: all of them by default, or those that are named; each is ready by its own."""
 
+import json
 import signal
 from pathlib import Path
 
@@ -26,6 +27,21 @@ def test_a_part_serves_all_partitions_or_those_that_are_named(two_shell: Shell, 
         assert process.wait(10) == 0, two_shell.log.read_text()
 
     assert (whole.returncode, f"The {part} is not ready." in whole.stderr) == (1, True)
+
+
+def test_log_lines_name_their_partition(two_shell: Shell, shell: Shell) -> None:
+    """Where there are several; those of a ledger that was not split are as they were."""
+    named = []
+    for each in (two_shell, shell):
+        each.log.write_text("")
+        with each.running("projector", LOG_LEVEL="info") as process:
+            wait_until(lambda: each.run("ready", "projector").returncode == 0)  # noqa: B023 - waited for at once
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+        lines = [json.loads(line) for line in each.log.read_text().splitlines()]
+        named.append(sorted(line.get("partition", -1) for line in lines if line["event"] == "projector_started"))
+
+    assert named == [[0, 1], [-1]]
 
 
 @pytest.mark.parametrize("words", [["worker"], ["projector"], ["ready", "worker"]])
