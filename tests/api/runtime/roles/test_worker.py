@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
@@ -103,6 +104,25 @@ def test_a_partition_that_is_away_does_not_stop_the_others(
 
         proxy.refusing = False
         wait_until(lambda: settled(second) == 8)
+
+
+def test_a_stop_while_a_partition_is_away_drains_the_others(
+    proxied: tuple[Partitions, Partitions, PostgresProxy], gateway_url: str
+) -> None:
+    """They leave their heartbeats as after any clean stop; then the process ends with the error of the other one."""
+    partitions, seen, proxy = proxied
+    proxy.refusing = True
+    deposits(partitions.first, 4)
+
+    def serve_the_first() -> None:
+        with running(run, settings_for(gateway_url), seen):
+            wait_until(lambda: settled(partitions.first) == 4)
+            assert heartbeats_fresh("worker", partitions.serving([0]))
+
+    with pytest.raises(psycopg.OperationalError):
+        serve_the_first()
+
+    assert not heartbeats_fresh("worker", partitions.serving([0]))
 
 
 def test_a_worker_with_fewer_calls_than_partitions_is_refused(postgres_url: str) -> None:
