@@ -16,7 +16,7 @@ from api.views.payments import EventView, event_view
 from ledger.application.application import Ledger
 from ledger.domain.commands import Command, PaymentStanding, RequeuePayment
 from ledger.domain.payment import LetterState
-from ledger.partition.partition import Partition
+from ledger.partition.partition import Partition, Partitions
 from ledger.recovery.noted_head import NotedHeads
 from ledger.store.database import Database
 from ledger.store.statements import load_statements
@@ -44,6 +44,24 @@ def list_letters(database: Database, *, state: LetterState | None, limit: int, o
         return [letter_view(Letter(*row)) async for row in cursor]
 
     return _read(database, read)
+
+
+def list_letters_of_all(
+    partitions: Partitions, *, state: LetterState | None, limit: int, offset: int
+) -> list[DeadLetterView]:
+    """List the dead letters of all partitions, newest first. Raises psycopg.Error.
+
+    The order between partitions is that of times, which are those of their databases' clocks.
+    """
+    if len(partitions) == 1:
+        return list_letters(partitions.first.database, state=state, limit=limit, offset=offset)
+    letters = [
+        letter
+        for partition in partitions
+        for letter in list_letters(partition.database, state=state, limit=offset + limit, offset=0)
+    ]
+    letters.sort(key=lambda letter: letter.created_at, reverse=True)  # stable, so each partition keeps its own order
+    return letters[offset : offset + limit]
 
 
 def show_letter(partition: Partition, payment_id: int) -> LetterHistory:

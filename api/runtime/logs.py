@@ -22,6 +22,7 @@ from api.http.deadlines import add_request_id
 from api.runtime.masking import escape_control_characters, mask
 
 _SHARED: Final[tuple[Processor, ...]] = (
+    structlog.contextvars.merge_contextvars,  # the partition, where a process serves several
     add_request_id,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -27,9 +27,10 @@ from api.runtime.embedded_postgres.server import EmbeddedPostgres
 from api.runtime.http_readiness import HTTP_PARTS, http_part_ready
 from api.runtime.ports import CannotListen, PortTaken, ensure_free
 from api.runtime.process_proof import environment_with, new_proof
-from api.runtime.readiness import heartbeat_fresh
+from api.runtime.readiness import heartbeats_fresh
 from api.runtime.server_tls import server_tls
 from api.settings import Settings
+from ledger.partition.partition import Partitions
 from ledger.store.database import Database
 from ledger.store.heartbeats import PARTS as BEATING_PARTS
 
@@ -80,8 +81,8 @@ def serve(
         with opened(settings, create=True) as (partitions, postgres):
             if applied := prepare(settings, partitions):
                 _log.info("migrated", applied=applied)
-            ensure_guarded(settings, partitions.only.database)
-            asyncio.run(_Supervisor(settings, partitions.only.database, postgres, stop).run(announce))
+            ensure_guarded(settings, partitions.first.database)
+            asyncio.run(_Supervisor(settings, partitions, postgres, stop).run(announce))
 
 
 class _Stop:
@@ -186,9 +187,11 @@ class _Part:
 class _Supervisor:
     """Runs all parts of the service."""
 
-    def __init__(self, settings: Settings, database: Database, postgres: EmbeddedPostgres | None, stop: _Stop) -> None:
+    def __init__(
+        self, settings: Settings, partitions: Partitions, postgres: EmbeddedPostgres | None, stop: _Stop
+    ) -> None:
         self._settings = settings
-        self._database = database
+        self._partitions = partitions
         self._postgres = postgres
         self._stop = stop
         self._stopping = asyncio.Event()
@@ -201,7 +204,7 @@ class _Supervisor:
         self._stop.call(lambda: loop.call_soon_threadsafe(self._on_signal))
         reading, writing = os.pipe()  # the parts inherit only the reading end
         environment = os.environ | {
-            "DATABASE_URL": self._database.url,
+            "DATABASE_URL": self._partitions.first.database.url,
             "AUTO_CREATE_TABLES": "false",
             # The embedded Postgres has a DATABASE_URL for the parts, which says nothing about the gateway.
             "DEMO_GATEWAY": "true" if self._settings.demo_gateway else "false",
@@ -247,7 +250,7 @@ class _Supervisor:
             part.was_ready = await (
                 asyncio.to_thread(http_part_ready, part.name, self._settings, proof=part.proof)
                 if part.name in HTTP_PARTS
-                else asyncio.to_thread(heartbeat_fresh, part.name, self._database, process=number)
+                else asyncio.to_thread(heartbeats_fresh, part.name, self._partitions, process=number)
             )
         return part.was_ready
 

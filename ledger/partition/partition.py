@@ -8,7 +8,7 @@ The schema of a ledger's only partition has the name that is configured, such as
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,10 +46,15 @@ def partition_of_key(scope: str, key: str, *, count: int) -> int:
 class Partitions:
     """All partitions of one ledger, in the order of their numbers."""
 
-    def __init__(self, members: Sequence[Partition]) -> None:
-        """Take the partitions 0 to P - 1, of which each owns the slots of its number."""
+    def __init__(self, members: Sequence[Partition], *, served: Collection[int] | None = None) -> None:
+        """Take the partitions 0 to P - 1, of which each owns the slots of its number.
+
+        `served` has the numbers of those that this process works for, by default all.
+        """
         assert [member.slots for member in members] == [Slots(n, len(members)) for n in range(len(members))], members
+        assert served is None or (served and {*served} <= {*range(len(members))}), served
         self._members = tuple(members)
+        self.served = self._members if served is None else tuple(self._members[n] for n in sorted({*served}))
 
     @classmethod
     def whole(cls, database: Database) -> "Partitions":
@@ -65,6 +70,10 @@ class Partitions:
         return cls(
             [Partition(replace(each, schema=f"{each.schema}_{n}"), Slots(n, count)) for n, each in enumerate(databases)]
         )
+
+    def serving(self, numbers: Collection[int]) -> "Partitions":
+        """The same ledger for a process that works for these partitions only; without a number, for all."""
+        return Partitions(self._members, served=numbers or None)
 
     @property
     def schemas_of_others(self) -> Sequence[str]:

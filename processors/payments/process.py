@@ -6,7 +6,7 @@ jitter is an argument, delays are returned as durations, and the worker does the
 fails only when no money moved as far as the gateway can tell, and what it did not know is asked again later.
 """
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import Struct
 
@@ -121,3 +121,11 @@ def follow_late_inquiry(inquiry: int, outcome: InquiryOutcome, *, policy: RetryP
             return InquireAfter(INQUIRY_INTERVAL_SECONDS_MAX if again_seconds is None else again_seconds)
         case never:
             assert_never(never)
+
+
+FOLLOW_INQUIRY: Final = {
+    "inquire": follow_inquiry,
+    "inquire_first": follow_first_inquiry,
+    "inquire_late": follow_late_inquiry,
+}
+"""The function that decides after each kind of inquiry, by the action of the queue."""

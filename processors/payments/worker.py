@@ -1,11 +1,11 @@
 """The worker: claims due payments, calls the gateway, and reports the outcomes to the ledger's writer.
 
-A claim takes at most as many rows as there are free call slots. It leases them, counts the attempt, and commits before
-the call. A worker that dies during a call leaves a lease that expires; the worker that finds the row first records that
-attempt as lost. A delayed worker begins no call that could end after its lease: by then another worker may have
-inquired, and the gateway may have answered that it never received the payment. `process` decides the next step from an
-outcome; the database keeps the schedule. When no row is due, the worker sleeps until a notification arrives or the next
-row is due.
+A claim takes at most as many rows as there are free call slots (`call_slots`). It leases them, counts the attempt, and
+commits before the call. A worker that dies during a call leaves a lease that expires; the worker that finds the row
+first records that attempt as lost. A delayed worker begins no call that could end after its lease: by then another
+worker may have inquired, and the gateway may have answered that it never received the payment. `process` decides the
+next step from an outcome; the database keeps the schedule. When no row is due, the worker sleeps until a notification
+arrives or the next row is due.
 """
 
 import asyncio
@@ -48,25 +48,15 @@ from ledger.writer.writer import Writer
 from processors.gateways.client import Gateway, PayCall
 from processors.gateways.outcomes import GatewayAnswer, InquiryAnswer, NoClearAnswer, Unknown
 from processors.payments.call_log import INQUIRY_SWITCHED_OFF, LEASE_EXPIRED, CallLog
+from processors.payments.call_slots import CallSlots
 from processors.payments.clock_watch import ClockWatch, bound_waits, give_back
 from processors.payments.gateway_gate import GatewayGate
-from processors.payments.process import (
-    PaymentSeen,
-    follow_first_inquiry,
-    follow_inquiry,
-    follow_late_inquiry,
-    follow_up,
-)
+from processors.payments.process import FOLLOW_INQUIRY, PaymentSeen, follow_up
 from processors.payments.reports import Claim, inquiry_report, outcome_report
 from processors.payments.retry_policy import RetryPolicy
 
 SQL: Final = load_statements("processors.payments", "worker.sql")
 
-FOLLOW_INQUIRY: Final = {
-    "inquire": follow_inquiry,
-    "inquire_first": follow_first_inquiry,
-    "inquire_late": follow_late_inquiry,
-}
 DRAIN_SECONDS: Final = 6.0
 """How long running calls may take when the worker stops; calls cut off then are found by their expired lease."""
 
@@ -107,7 +97,7 @@ class Worker:
         gateway: Gateway,
         policy: RetryPolicy,
         *,
-        concurrency: int,
+        slots: CallSlots,
         lease_seconds: float,
         poll_interval_seconds: float,
         jitter: Callable[[], float] = random.random,
@@ -120,7 +110,6 @@ class Worker:
         self._writer = writer
         self._gateway = gateway
         self._policy = policy
-        self._concurrency = concurrency
         self._lease = timedelta(seconds=lease_seconds)
         self._poll_interval_seconds = poll_interval_seconds
         self._jitter = jitter
@@ -128,6 +117,7 @@ class Worker:
         self._gate = GatewayGate(database, policy, worker=self.name, steady=steady_seconds)
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._slots = slots.worker(self._wake.set)
         self._stopping = False
         self._warnings = CommitWarnings()
         self._outage_log = OutageLog("worker")
@@ -179,18 +169,15 @@ class Worker:
                 await bound_waits(connection, self._policy, lease=self._lease)
             while not self._stopping:
                 self._wake.clear()
-                free = self._concurrency - len(self._calls)
                 with answer_within(connection, ANSWER_SECONDS_MAX):
                     await self._beat(connection)
                     await self._gate.settle(connection)
                     probing = self._gate.is_open and await self._gate.begin_probe(connection)
-                    claims = await self._claim_due(connection, free, probing=probing) if free else []
+                    free, begun = await self._begin_due(connection, probing=probing)
                 self._outage_log.worked()
-                for claim in claims:
-                    self._begin(claim, probing=probing)
                 if not free:
                     await self._sleep(self._poll_interval_seconds)
-                elif len(claims) < free:
+                elif begun < free:
                     await asyncio.sleep(NEWS.pause_seconds)
                     with answer_within(connection, ANSWER_SECONDS_MAX):
                         seconds = await self._until_due(connection)
@@ -204,6 +191,18 @@ class Worker:
         if (now := time.monotonic()) >= self._beat_at:
             self._beat_at = now + BEAT_SECONDS
             await self._heartbeat.beat_async(connection)
+
+    async def _begin_due(self, connection: psycopg.AsyncConnection[Any], *, probing: bool) -> tuple[int, int]:
+        """Begin the due calls, as far as slots are free; return the number of free slots, and of calls begun."""
+        free, begun = self._slots.take(), 0
+        try:
+            claims = await self._claim_due(connection, free, probing=probing) if free else []
+            for claim in claims:
+                self._begin(claim, probing=probing)
+                begun += 1
+        finally:
+            self._slots.give_back(free - begun)
+        return free, begun
 
     async def _claim_due(self, connection: psycopg.AsyncConnection[Any], free: int, *, probing: bool) -> list[Claim]:
         """Claim as many due entries as slots are free, or one to probe: a call if any, since calls open the breaker."""
@@ -287,9 +286,8 @@ class Worker:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if len(self._calls) == self._concurrency:
-            self._wake.set()  # a slot is free, and the queue may have more due rows than there were slots
         self._calls.discard(task)
+        self._slots.give_back()  # which wakes the worker if the queue may have more due rows than there were slots
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("call_failed", exc_info=error)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ledger.store.database import Database
 from ledger.writer.writer import Writer
 from processors.gateways.client import Gateway
+from processors.payments.call_slots import CallSlots
 from processors.payments.retry_policy import RetryPolicy
 from processors.payments.worker import Worker
 
@@ -49,7 +50,7 @@ def working(
                 writer,
                 gateway,
                 policy,
-                concurrency=concurrency,
+                slots=CallSlots(concurrency),
                 lease_seconds=lease_seconds,
                 poll_interval_seconds=poll_interval_seconds,
             )

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import click
 from rich.console import Console
 
-from api.cli.command import EXIT_UNHEALTHY, as_json_option, fail
-from api.cli.ledger_access import ledger_for
+from api.cli.command import EXIT_UNHEALTHY, as_json_option, fail, partition_option
+from api.cli.ledger_access import chosen, ledger_for
 from api.cli.options import expect_option, skip_option
 from api.cli.output import print_json
 from api.cli.progress import progress_shown
@@ -27,19 +27,22 @@ from ledger.store.database import Database
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON, for machines.")
-def export_command(*, file: Path, as_json: bool) -> None:
+@partition_option
+def export_command(*, file: Path, number: int | None, as_json: bool) -> None:
     """Write the log to FILE, one event a line, or to standard output for `-`.
 
-    A FILE that is there is continued: where an export was killed, and where the log has grown since.
+    A FILE that is there is continued: where an export was killed, and where the log has grown since. Each partition has
+    a log, and so a FILE, of its own.
     """
     to_stdout = file == Path("-")
     if to_stdout and as_json:
         raise click.UsageError("--json goes with a FILE: standard output is where the events go.")
     with ledger_for("audit") as (_, partitions), _files_fail(file), progress_shown() as progress:
+        database = chosen(partitions, number).database
         if to_stdout:
-            export_to_stream(partitions.only.database, sys.stdout.buffer, on_progress=_events(progress))
+            export_to_stream(database, sys.stdout.buffer, on_progress=_events(progress))
             return
-        exported = export_to_file(partitions.only.database, file, on_progress=_events(progress))
+        exported = export_to_file(database, file, on_progress=_events(progress))
     if as_json:
         print_json(exported)
     else:
@@ -70,6 +73,7 @@ def _database_url(_: click.Context, __: click.Parameter, value: str | None) -> s
     " again. Then no number is left out, unless --skip says so.",
 )
 @skip_option
+@partition_option
 @as_json_option
 def import_command(
     *,
@@ -78,6 +82,7 @@ def import_command(
     taking_over: bool,
     retire: str | None,
     skip: int | None,
+    number: int | None,
     as_json: bool,
 ) -> None:
     """Fill an empty store from FILE, an export, or from standard input for `-`.
@@ -92,22 +97,23 @@ def import_command(
     if retire is not None and not taking_over:
         raise click.UsageError("--retire goes with --take-over: a store is retired when another one is put in charge.")
     done: dict[str, Any] = {}
-    with ledger_for("audit") as (settings, partitions), progress_shown() as progress:
+    with ledger_for("audit") as (_, partitions), progress_shown() as progress:
+        database = chosen(partitions, number).database
         if file is not None:
             with _files_fail(file), _opened(file) as (stream, size):
                 done["imported"] = import_log(
-                    partitions.only.database,
+                    database,
                     stream,
                     expected=expected,
                     on_progress=lambda read: progress("bytes", read, size),
                 )
         if retire is not None:
-            successor = place(partitions.only.database)
-            retire_store(Database(retire, settings.schema), partitions.only.database, successor=successor)
-            done["retired"] = place(Database(retire, settings.schema))
+            retired = Database(retire, database.schema)
+            retire_store(retired, database, successor=place(database))
+            done["retired"] = place(retired)
             skip = 0 if skip is None else skip
         if taking_over:
-            done["taken_over"] = activate(partitions.only.database, skip=skip, on_progress=progress)
+            done["taken_over"] = activate(database, skip=skip, on_progress=progress)
     if as_json:
         print_json(done)
     else:

@@ -12,6 +12,11 @@ _COPIES: Final = "api.cli.audits.copies"
 
 COMMANDS: Final = (
     Entry("verify", f"{_VERIFY}:verify_command", "Recompute every seal, account, payment, snapshot and read model."),
+    Entry(
+        "checkpoint",
+        f"{_VERIFY}:checkpoint_command",
+        "Print the last position and seal of each partition, and one digest over them.",
+    ),
     Entry("replay", f"{_BOOKS}:replay_command", "Show a payment or an account event by event."),
     Entry("balance", f"{_BOOKS}:balance_command", "Show what an account held at a time or at a position."),
     Entry("trial-balance", f"{_BOOKS}:trial_balance_command", "Sum up the journal."),

@@ -8,8 +8,8 @@ import click
 
 from api.backups.restore import Restored, Target, restore
 from api.backups.take import Backup, take_backup
-from api.cli.command import EXIT_UNHEALTHY, EXIT_USAGE, as_json_option, fail, settings_for
-from api.cli.ledger_access import ledger_for
+from api.cli.command import EXIT_UNHEALTHY, EXIT_USAGE, as_json_option, fail, partition_option, settings_for
+from api.cli.ledger_access import chosen, ledger_for
 from api.cli.options import KEYS_ARE_OLD, skip_option, time_option_value
 from api.cli.output import print_json
 from api.cli.progress import progress_shown
@@ -20,14 +20,16 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 @click.command("backup")
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
+@partition_option
 @as_json_option
-def backup_command(*, directory: Path, as_json: bool) -> None:
+def backup_command(*, directory: Path, number: int | None, as_json: bool) -> None:
     """Take a base back-up of the database into DIR, which is empty or not there, and check it.
 
-    Payments may go on during that time. DATABASE_URL needs a user with REPLICATION.
+    Payments may go on during that time. DATABASE_URL needs a user with REPLICATION. It is a back-up of the server that
+    has the partition, with all that is in it; the position that it notes is that of the partition.
     """
     with ledger_for("backup") as (_, partitions):
-        taken = take_backup(partitions.only.database, directory)
+        taken = take_backup(chosen(partitions, number).database, directory)
     if as_json:
         print_json(taken)
     else:
@@ -71,6 +73,12 @@ def restore_command(*, directory: Path, moment: datetime | None, skip: int | Non
         print_json(restored)
     else:
         _print_restored(restored, settings.data_dir)
+    if settings.partitions > 1:
+        click.echo(
+            f"Only schema {restored.backup.schema} was recovered and audited. Before the service starts, run"
+            " `payment-ledger recover` and `payment-ledger audit verify`, which are for all partitions.",
+            err=True,
+        )
     sys.exit(0 if restored.audit.ok else EXIT_UNHEALTHY)
 
 

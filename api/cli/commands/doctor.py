@@ -27,7 +27,7 @@ def doctor_command(*, as_json: bool) -> None:
     settings = settings_for("doctor")
     configure_logs("critical", part="doctor")
     with opened(settings) as (partitions, _):
-        seen = examine(partitions.only.database, settings)
+        seen = examine(partitions, settings)
     if as_json:
         print_json(seen)
     else:

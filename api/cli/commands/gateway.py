@@ -5,16 +5,18 @@ Without a command it serves the demo gateway, as it did before it had any.
 
 import click
 
-from api.cli.command import as_json_option, until_eof_option
+from api.cli.command import EXIT_UNHEALTHY, as_json_option, fail, until_eof_option
 from api.cli.lazy_group import Entry
 from api.cli.ledger_access import ledger_for
 from api.cli.options import decision_text
 from api.cli.output import print_json
 from api.cli.tables import escape, table_console
+from api.operator.each_partition import PartitionResults, of_each
 from api.settings import SEED_MAX
 from api.views.gateway import GatewayView, MarkView, gateway_view
 from ledger.domain.events import GatewayChange
 from ledger.operation.gateway import change_gateway, read_standing
+from ledger.partition.partition import Partition
 from ledger.recovery.noted_head import NotedHeads
 from ledger.recovery.recover import recover_if_behind
 
@@ -59,37 +61,53 @@ def resume_command(*, why: str, by: str, as_json: bool) -> None:
 @as_json_option
 def status_command(*, as_json: bool) -> None:
     """Show whether the gateway is called, and since when and why it is not."""
-    with (
-        ledger_for("gateway") as (_, partitions),
-        partitions.only.database.connect(application="payment-ledger gateway") as connection,
-    ):
-        seen = gateway_view(read_standing(connection))
+    with ledger_for("gateway", even_if_away=True) as (_, partitions):
+        seen = of_each(partitions, _standing, together=True) if len(partitions) > 1 else _standing(partitions.first)
     _show(seen, as_json=as_json)
+
+
+def _standing(partition: Partition) -> GatewayView:
+    with partition.database.connect(application="payment-ledger gateway") as connection:
+        return gateway_view(read_standing(connection))
 
 
 def _change(change: GatewayChange, *, why: str, by: str, as_json: bool) -> None:
-    with ledger_for("gateway") as (settings, partitions):
-        database = partitions.only.database
-        # The change looks at the server only, and this machine may have noted a head that the store lacks.
-        recover_if_behind(database, NotedHeads(settings.noted_heads_folder))
-        seen = gateway_view(change_gateway(database, change, why=why, by=by))
+    with ledger_for("gateway", even_if_away=True) as (settings, partitions):
+
+        def changed(partition: Partition) -> GatewayView:
+            # The change looks at the server only, and this machine may have noted a head that the store lacks.
+            recover_if_behind(partition.database, NotedHeads(settings.noted_heads_folder))
+            return gateway_view(change_gateway(partition.database, change, why=why, by=by))
+
+        seen = of_each(partitions, changed, together=True) if len(partitions) > 1 else changed(partitions.first)
     _show(seen, as_json=as_json)
 
 
-def _show(seen: GatewayView, *, as_json: bool) -> None:
+def _show(seen: GatewayView | PartitionResults[GatewayView], *, as_json: bool) -> None:
+    """Show the state, of each partition where there are several. The exit code is 1 when one was not reached."""
     if as_json:
         print_json(seen)
-        return
-    console = table_console()
+    elif isinstance(seen, GatewayView):
+        table_console().print(_words(seen))
+    else:
+        for each in seen.partitions:
+            words = f"[red]Not reached:[/] {escape(each.error or '')}" if each.result is None else _words(each.result)
+            table_console().print(f"Partition {each.partition}: {words}")
+    if isinstance(seen, PartitionResults) and not seen.ok:
+        failed = ", ".join(str(each.partition) for each in seen.failed)
+        fail(f"Not all partitions were reached, and these are as they were: {failed}.", EXIT_UNHEALTHY)
+
+
+def _words(seen: GatewayView) -> str:
     match seen.state:
         case "paused":
-            console.print(f"The gateway is paused {_marked(seen.paused)}.")
+            return f"The gateway is paused {_marked(seen.paused)}."
         case "open":
-            console.print(f"The gateway's breaker is open {_marked(seen.open)}. The next probe is at {seen.probe_at}.")
+            return f"The gateway's breaker is open {_marked(seen.open)}. The next probe is at {seen.probe_at}."
         case "held":
-            console.print(f"The gateway is not called until {seen.held_until}.")
+            return f"The gateway is not called until {seen.held_until}."
         case "closed":
-            console.print("The gateway is called.")
+            return "The gateway is called."
 
 
 def _marked(mark: MarkView | None) -> str:

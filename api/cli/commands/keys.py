@@ -66,7 +66,7 @@ def create_command(
     """Make a key, and show it once."""
     with ledger_for("keys") as (_, partitions):
         made = create_key(
-            partitions.only.database,
+            partitions.first.database,
             name=name,
             scopes=cast("tuple[Scope, ...]", scopes),
             users=users or None,
@@ -80,7 +80,7 @@ def create_command(
 def list_command(*, as_json: bool) -> None:
     """List the keys without their secrets, newest first."""
     with ledger_for("keys") as (_, partitions):
-        keys = list_keys(partitions.only.database)
+        keys = list_keys(partitions.first.database)
     if as_json:
         print_json([key_view(key) for key in keys])
     elif keys:
@@ -105,7 +105,7 @@ def list_command(*, as_json: bool) -> None:
 def rotate_command(key_id: str, *, keep: int, as_json: bool) -> None:
     """Give a key a new secret, and show it once."""
     with ledger_for("keys") as (_, partitions):
-        made = rotate_key(partitions.only.database, key_id, keep=timedelta(seconds=keep))
+        made = rotate_key(partitions.first.database, key_id, keep=timedelta(seconds=keep))
     _print_made(made, as_json=as_json)
 
 
@@ -115,7 +115,7 @@ def rotate_command(key_id: str, *, keep: int, as_json: bool) -> None:
 def revoke_command(key_id: str, *, as_json: bool) -> None:
     """End a key for good; every process takes it no more after 5 seconds."""
     with ledger_for("keys") as (_, partitions):
-        key = revoke_key(partitions.only.database, key_id)
+        key = revoke_key(partitions.first.database, key_id)
     if as_json:
         print_json(key_view(key))
     else:

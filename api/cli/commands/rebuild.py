@@ -4,26 +4,63 @@ import sys
 
 import click
 
-from api.cli.command import EXIT_UNHEALTHY, as_json_option
-from api.cli.ledger_access import ledger_for
+from api.cli.command import EXIT_UNHEALTHY, as_json_option, every_partition_option
+from api.cli.ledger_access import chosen, ledger_for
 from api.cli.output import print_json
 from api.cli.progress import progress_shown
 from api.cli.tables import table, table_console
+from api.operator.each_partition import PartitionResults, of_each
+from ledger.partition.partition import Partition
 from projections.engine.rebuild import Rebuilding, rebuild
 
 
 @click.command("rebuild")
 @click.option("--check-only", is_flag=True, help="Compare the read models with the log, and change nothing.")
+@every_partition_option
 @as_json_option
-def rebuild_command(*, check_only: bool, as_json: bool) -> None:
-    """Make the read models again from the log, beside the live ones, and swap them in."""
+def rebuild_command(*, check_only: bool, number: int | None, as_json: bool) -> None:
+    """Make the read models again from the log, beside the live ones, and swap them in.
+
+    Without --partition, those of all partitions are made, one after the other.
+    """
     with ledger_for("rebuild") as (_, partitions), progress_shown() as progress:
-        rebuilt = rebuild(partitions.only.database, check_only=check_only, progress=progress)
+        if number is None and len(partitions) > 1:
+
+            def made(partition: Partition) -> Rebuilding:
+                of_partition = f"partition {partition.number}: "
+                return rebuild(
+                    partition.database,
+                    check_only=check_only,
+                    progress=lambda stage, *done: progress(of_partition + stage, *done),
+                )
+
+            every = of_each(partitions, made)
+            ok = every.ok and all(_is_clean(each.result) for each in every.partitions if each.result is not None)
+            shown: Rebuilding | PartitionResults[Rebuilding] = every
+        else:
+            partition = chosen(partitions, number)
+            shown = rebuild(partition.database, check_only=check_only, progress=progress)
+            ok = _is_clean(shown)
     if as_json:
-        print_json(rebuilt)
+        print_json(shown)
+    elif isinstance(shown, Rebuilding):
+        _print_rebuilding(shown)
     else:
-        _print_rebuilding(rebuilt)
-    sys.exit(0 if rebuilt.clean and not rebuilt.set_aside else EXIT_UNHEALTHY)
+        _print_each(shown)
+    sys.exit(0 if ok else EXIT_UNHEALTHY)
+
+
+def _is_clean(rebuilt: Rebuilding) -> bool:
+    return rebuilt.clean and not rebuilt.set_aside
+
+
+def _print_each(every: PartitionResults[Rebuilding]) -> None:
+    for each in every.partitions:
+        click.echo(f"Partition {each.partition}")
+        if each.result is None:
+            click.echo(f"It could not be done: {each.error}", err=True)
+        else:
+            _print_rebuilding(each.result)
 
 
 def _print_rebuilding(rebuilt: Rebuilding) -> None:

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final
@@ -14,7 +14,15 @@ import click
 import structlog
 
 from api.auth.exposure import ensure_guarded
-from api.cli.command import EXIT_UNHEALTHY, as_json_option, fail, settings_for, until_eof_option
+from api.cli.command import (
+    EXIT_UNHEALTHY,
+    as_json_option,
+    check_partitions,
+    fail,
+    served_option,
+    settings_for,
+    until_eof_option,
+)
 from api.cli.failures import answer_to
 from api.cli.output import print_json
 from api.runtime.database import migrate_all, opened, prepare, wait_for
@@ -23,7 +31,9 @@ from api.runtime.logs import configure_logs
 from api.runtime.roles.running import run_part
 from api.runtime.supervisor import PartKeepsDying, serve
 from api.settings import SEED_MAX, Settings
-from ledger.store.migrate import migrations, missing_migrations
+from ledger.partition.identities import check_before_new
+from ledger.partition.partition import Partitions
+from ledger.store.migrate import Migration, migrations, missing_migrations
 
 _ORPHAN_SECONDS_MAX: Final = 8.0
 """How long a part whose service was killed may take to stop by itself."""
@@ -50,16 +60,18 @@ def api_command(*, until_eof: bool) -> None:
 
 @click.command("worker")
 @until_eof_option
-def worker_command(*, until_eof: bool) -> None:
+@served_option
+def worker_command(*, until_eof: bool, served: tuple[int, ...]) -> None:
     """Drive payments through the gateway, alone."""
-    _run_part("worker", until_eof=until_eof)
+    _run_part("worker", until_eof=until_eof, served=served)
 
 
 @click.command("projector")
 @until_eof_option
-def projector_command(*, until_eof: bool) -> None:
+@served_option
+def projector_command(*, until_eof: bool, served: tuple[int, ...]) -> None:
     """Keep the read models up to date, alone."""
-    _run_part("projector", until_eof=until_eof)
+    _run_part("projector", until_eof=until_eof, served=served)
 
 
 @click.command("serve")
@@ -85,8 +97,7 @@ def migrate_command(*, plan: bool, regardless: bool, as_json: bool) -> None:
         settings = settings_for("migrate")
         configure_logs(settings.log_level, part="migrate")
         with opened(settings, create=not plan) as (partitions, _):
-            wait_for(partitions.only.database)
-            missing = missing_migrations(partitions.only.database)
+            missing = _missing(partitions)
             applied = [] if plan else migrate_all(partitions, regardless=regardless)
     shown = [each for each in migrations() if each.id in applied or (plan and each in missing)]
     if as_json:
@@ -100,6 +111,16 @@ def migrate_command(*, plan: bool, regardless: bool, as_json: bool) -> None:
     click.echo("May older parts run beside it?")
     for each in shown:
         click.echo(f"  {each.id}: {each.beside.words}")
+
+
+def _missing(partitions: Partitions) -> list[Migration]:
+    """Return the migrations that any of the partitions lacks, in their order. Raises PartitionsDiffer."""
+    lacking = set()
+    for partition in partitions:
+        wait_for(partition.database)
+        check_before_new(partition, partitions)
+        lacking |= {each.id for each in missing_migrations(partition.database)}
+    return [each for each in migrations() if each.id in lacking]
 
 
 @contextmanager
@@ -117,24 +138,25 @@ def _refusals_logged(part: str) -> Iterator[None]:
         raise
 
 
-def _run_part(name: str, *, until_eof: bool, chaos: int | None = None) -> None:
+def _run_part(name: str, *, until_eof: bool, chaos: int | None = None, served: Collection[int] = ()) -> None:
     with _refusals_logged(name):
-        _run_part_logged(name, until_eof=until_eof, chaos=chaos)
+        _run_part_logged(name, until_eof=until_eof, chaos=chaos, served=served)
 
 
-def _run_part_logged(name: str, *, until_eof: bool, chaos: int | None) -> None:
+def _run_part_logged(name: str, *, until_eof: bool, chaos: int | None, served: Collection[int]) -> None:
     settings = settings_for(name, warn=not until_eof)  # `serve` has given the warnings
     if chaos is not None:
         settings = replace(settings, demo_gateway_kind="chaos", demo_gateway_seed=chaos)
     configure_logs(settings.log_level, part=name)
+    check_partitions(served, settings.partitions)
     if until_eof:
         threading.Thread(target=_stop_at_eof, name="until-eof", daemon=True).start()
     with opened(settings) as (partitions, postgres):
         if name == "gateway":
-            wait_for(partitions.only.database)  # it keeps its book in a schema of its own
+            wait_for(partitions.first.database)  # it keeps its book in a schema of its own, in that database
         else:
             prepare(settings, partitions, (name,))
-        run_part(name, settings, partitions, postgres=postgres)
+        run_part(name, settings, partitions.serving(served), postgres=postgres)
 
 
 def _announce(settings: Settings) -> None:

@@ -3,12 +3,14 @@
 import sys
 
 import click
+from rich.console import Console
 
 from api.cli.command import EXIT_UNHEALTHY, as_json_option
 from api.cli.ledger_access import ledger_for
 from api.cli.output import print_json
 from api.cli.tables import escape, table, table_console
-from api.operator.status import StatusView, read_status
+from api.operator.status import LedgerStatusView, StatusView, read_status, read_status_of_all
+from api.queries.service_status import StatusReport
 from ledger.store.heartbeats import FRESH
 
 
@@ -16,8 +18,11 @@ from ledger.store.heartbeats import FRESH
 @as_json_option
 def status_command(*, as_json: bool) -> None:
     """Show how the whole service is. The exit code is 1 when something needs an operator."""
-    with ledger_for("status") as (settings, partitions):
-        seen = read_status(partitions.only.database, settings)
+    with ledger_for("status", even_if_away=True) as (settings, partitions):
+        if len(partitions) == 1:
+            seen: StatusView | LedgerStatusView = read_status(partitions.first.database, settings)
+        else:
+            seen = read_status_of_all(partitions, settings)
     if as_json:
         print_json(seen)
     else:
@@ -25,10 +30,24 @@ def status_command(*, as_json: bool) -> None:
     sys.exit(0 if seen.ok else EXIT_UNHEALTHY)
 
 
-def print_status(seen: StatusView) -> None:
-    """Show how the service is."""
+def print_status(seen: StatusView | LedgerStatusView) -> None:
+    """Show how the service is, partition by partition where there are several."""
     console = table_console()
-    report = seen.report
+    if isinstance(seen, StatusView):
+        _print_report(console, seen.report)
+    else:
+        for each in seen.partitions:
+            console.print(f"[bold]Partition {each.partition}[/]")
+            if each.report is None:
+                console.print("[red]Its database gives no report.")
+            else:
+                _print_report(console, each.report)
+            console.print()
+    for sentence in seen.wrong:
+        console.print(f"[red]{escape(sentence)}")
+
+
+def _print_report(console: Console, report: StatusReport) -> None:
     parts = table("part", "instance", "last heartbeat")
     for part in report.parts:
         alive = part.seen_seconds_ago < FRESH.total_seconds()
@@ -44,5 +63,3 @@ def print_status(seen: StatusView) -> None:
     for state, count in report.dead_letters.items():
         letters.add_row(state, str(count))
     console.print(f"The log's last position is {report.position}.", parts, models, queue, letters, sep="\n")
-    for sentence in seen.wrong:
-        console.print(f"[red]{escape(sentence)}")

@@ -8,7 +8,7 @@ import click
 from api.cli.command import EXIT_UNHEALTHY, as_json_option
 from api.cli.integers import LIMIT, OFFSET
 from api.cli.ledger_access import ledger_for
-from api.cli.letters.deciding_parts import with_parts
+from api.cli.letters.deciding_parts import the_only, with_parts
 from api.cli.letters.decision_options import by_option, key_file_option
 from api.cli.letters.standing import request_words
 from api.cli.output import print_json
@@ -29,7 +29,8 @@ _approval_id = click.argument("approval_id")
 def list_command(*, limit: int, offset: int, as_json: bool) -> None:
     """List the decisions that need a second key, newest first, with what became of them."""
     with ledger_for("dlq") as (_, partitions):
-        found = [approval_view(each) for each in list_approvals(partitions.only.database, limit=limit, offset=offset)]
+        database = the_only(partitions).database
+        found = [approval_view(each) for each in list_approvals(database, limit=limit, offset=offset)]
     if as_json:
         print_json(found)
         return
@@ -54,7 +55,7 @@ def approve_command(approval_id: str, *, by: str, key_file: Path | None, as_json
     async def run(parts: DecidingParts, sender: dict[str, str | None]) -> Approval:
         return await approve(parts, approval_id, by=_proved(sender), operator=by)
 
-    _show(approval_view(with_parts(run, by=by, key_file=key_file)), as_json=as_json, wanted="done")
+    _show(approval_view(with_parts(run, of=the_only, by=by, key_file=key_file)), as_json=as_json, wanted="done")
 
 
 @click.command("reject")
@@ -68,7 +69,7 @@ def reject_command(approval_id: str, *, by: str, key_file: Path | None, as_json:
     async def run(parts: DecidingParts, sender: dict[str, str | None]) -> Approval:
         return await reject(parts, approval_id, by=_proved(sender), operator=by)
 
-    _show(approval_view(with_parts(run, by=by, key_file=key_file)), as_json=as_json, wanted="rejected")
+    _show(approval_view(with_parts(run, of=the_only, by=by, key_file=key_file)), as_json=as_json, wanted="rejected")
 
 
 def _proved(sender: dict[str, str | None]) -> str | None:

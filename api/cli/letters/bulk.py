@@ -1,6 +1,7 @@
 """`payment-ledger dlq plan` and `run`: many letters at once, by the digest of a list that an operator has read."""
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
@@ -9,8 +10,9 @@ import click
 from msgspec import UNSET
 from rich.console import Console
 
-from api.cli.command import EXIT_UNHEALTHY, as_json_option
+from api.cli.command import EXIT_UNHEALTHY, as_json_option, partition_option
 from api.cli.integers import IDENTIFIER
+from api.cli.ledger_access import chosen
 from api.cli.letters.deciding_parts import with_parts
 from api.cli.letters.decision_options import by_option, key_file_option, why_option
 from api.cli.options import time_option_value
@@ -27,6 +29,7 @@ from ledger.command_ids import new_command_id
 from ledger.domain.events import Resolution
 from ledger.domain.kinds import PaymentKind
 from ledger.domain.payment import LetterState
+from ledger.partition.partition import Partition, Partitions
 
 SHOWN_MAX = 20
 """How many letters of a list are shown to people; --json has all."""
@@ -43,6 +46,7 @@ SHOWN_MAX = 20
 @click.option("--type", "kind", type=click.Choice(get_args(PaymentKind)), help="Only payments of this kind.")
 @click.option("--currency", help="Only payments in this currency.")
 @click.option("--limit", type=click.IntRange(1, LETTERS_MAX), default=LETTERS_MAX, show_default=True)
+@partition_option
 @as_json_option
 def plan_command(  # noqa: PLR0913 - one for each option
     action: BulkAction,
@@ -56,11 +60,13 @@ def plan_command(  # noqa: PLR0913 - one for each option
     kind: PaymentKind | None,
     currency: str | None,
     limit: int,
+    number: int | None,
     as_json: bool,
 ) -> None:
     """List what a decision about many letters would do, and do nothing.
 
-    It takes the oldest letters first, and prints the digest with which `run` carries the list out.
+    It takes the oldest letters first, and prints the digest with which `run` carries the list out. A list is of one
+    partition; `--user` says which, too.
     """
     if (outcome is None) == (action == "resolve") or (force and action != "resolve"):
         raise click.UsageError("--outcome belongs to resolve, which needs it; --force belongs to resolve, too.")
@@ -72,7 +78,7 @@ def plan_command(  # noqa: PLR0913 - one for each option
             decision = BulkDecision(action=action, outcome=outcome, force=force)
             return await make_plan(parts, decision, chosen, limit=limit, on_progress=progress)
 
-        listed, more = with_parts(plan, by="plan", key_file=None)
+        listed, more = with_parts(plan, of=_of(number, user_id), by="plan", key_file=None)
     view = plan_view(listed, more=more)
     if as_json:
         print_json(view)
@@ -85,8 +91,9 @@ def plan_command(  # noqa: PLR0913 - one for each option
 @why_option
 @by_option
 @key_file_option
+@partition_option
 @as_json_option
-def run_command(digest: str, *, why: str, by: str, key_file: Path | None, as_json: bool) -> None:
+def run_command(digest: str, *, why: str, by: str, key_file: Path | None, number: int | None, as_json: bool) -> None:
     """Carry out a list by its digest.
 
     If the letters have changed since, nothing is done. A run that was cut off is given again: it does the rest, and
@@ -98,13 +105,27 @@ def run_command(digest: str, *, why: str, by: str, key_file: Path | None, as_jso
             words = Sender(why=why, by=sender["by"], operator=sender["operator"], command_id=new_command_id())
             return await run_or_ask(parts, digest, words, on_progress=progress)
 
-        report = with_parts(run, by=by, key_file=key_file)
+        report = with_parts(run, of=_of(number), by=by, key_file=key_file)
     view = report_view(report, digest=digest)
     if as_json:
         print_json(view)
     else:
         _print_report(view)
     sys.exit(0 if view.as_planned or isinstance(report, Approval) else EXIT_UNHEALTHY)
+
+
+def _of(number: int | None, user_id: int | None = None) -> Callable[[Partitions], Partition]:
+    """Choose the partition of a list: that of the user whose letters it has, else the one that is named."""
+
+    def of(partitions: Partitions) -> Partition:
+        if user_id is None:
+            return chosen(partitions, number)
+        of_user = partitions.of(user_id)
+        if number not in {None, of_user.number}:
+            raise click.UsageError(f"User {user_id} is in partition {of_user.number}.")
+        return of_user
+
+    return of
 
 
 def _print_plan(view: BulkPlanView) -> None:

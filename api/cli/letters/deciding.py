@@ -73,7 +73,8 @@ def resolve_command(  # noqa: PLR0913 - one for each option
         )
         return await decide(parts, command)
 
-    _print(with_parts(resolve, by=by, key_file=key_file), as_json=as_json)
+    decided = with_parts(resolve, of=lambda partitions: partitions.of(payment_id), by=by, key_file=key_file)
+    _print(decided, as_json=as_json)
 
 
 @click.command("adjust")
@@ -118,7 +119,8 @@ def adjust_command(  # noqa: PLR0913 - one for each option
         )
         return await decide(parts, command)
 
-    _print(with_parts(adjust, by=by, key_file=key_file), as_json=as_json)
+    decided = with_parts(adjust, of=lambda partitions: partitions.of(payment_id), by=by, key_file=key_file)
+    _print(decided, as_json=as_json)
 
 
 def _print(decided: Decided | Approval, *, as_json: bool) -> None:

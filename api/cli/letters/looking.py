@@ -12,7 +12,7 @@ from api.cli.ledger_access import ledger_for
 from api.cli.output import print_json
 from api.cli.tables import escape, second, table, table_console
 from api.http.cursors import LIMIT_DEFAULT
-from api.operator.dead_letters import LetterHistory, list_letters, show_letter
+from api.operator.dead_letters import LetterHistory, list_letters_of_all, show_letter
 from api.views.dead_letters import DeadLetterView
 from ledger.domain.payment import LetterState
 
@@ -23,9 +23,9 @@ from ledger.domain.payment import LetterState
 @click.option("--offset", type=OFFSET, default=0, help="How many letters to skip.")
 @as_json_option
 def list_command(*, state: LetterState | None, limit: int, offset: int, as_json: bool) -> None:
-    """List dead letters, newest first."""
+    """List dead letters, newest first; those of several partitions by the time since when they are so."""
     with ledger_for("dlq") as (_, partitions):
-        letters = list_letters(partitions.only.database, state=state, limit=limit, offset=offset)
+        letters = list_letters_of_all(partitions, state=state, limit=limit, offset=offset)
     if as_json:
         print_json(letters)
     else:

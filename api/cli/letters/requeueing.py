@@ -23,7 +23,7 @@ def requeue_command(
     """Send a payment that failed at the gateway there again."""
     with ledger_for("dlq") as (settings, partitions):
         partition = partitions.of(payment_id)
-        sender = asyncio.run(signed(partition.database, by=by, key_file=key_file))
+        sender = asyncio.run(signed(partitions.first.database, by=by, key_file=key_file))
         command = requeue_payment(
             settings,
             command_id=new_command_id(),

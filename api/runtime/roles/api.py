@@ -14,7 +14,7 @@ from ledger.partition.partition import Partitions
 
 async def run(settings: Settings, partitions: Partitions, stopping: asyncio.Event) -> None:
     """Serve the API until it is asked to stop. Raises CannotListen, SettingsError."""
-    await asyncio.to_thread(ensure_guarded, settings, partitions.only.database)
+    await asyncio.to_thread(ensure_guarded, settings, partitions.first.database)
     tls = server_tls(settings)
     app = create_app(settings, partitions, process_headers=proof_headers())
     async with app.lifespan():

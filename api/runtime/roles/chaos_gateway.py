@@ -15,7 +15,7 @@ async def run(settings: Settings, partitions: Partitions, stopping: asyncio.Even
     assert settings.demo_gateway_seed is not None, "settings without it are refused"
     ensure_free(settings.demo_gateway_host, settings.demo_gateway_port)
     await serve(
-        partitions.only.database.url,
+        partitions.first.database.url,
         host=address_of(settings.demo_gateway_host),
         port=settings.demo_gateway_port,
         profile=ChaosProfile(seed=settings.demo_gateway_seed, settle_seconds=settings.inquiry_delay_seconds),

@@ -14,7 +14,7 @@ async def run(settings: Settings, partitions: Partitions, stopping: asyncio.Even
     """Serve the demo gateway until it is asked to stop. Raises CannotListen."""
     ensure_free(settings.demo_gateway_host, settings.demo_gateway_port)
     await serve(
-        partitions.only.database.url,
+        partitions.first.database.url,
         host=address_of(settings.demo_gateway_host),
         port=settings.demo_gateway_port,
         profile=DemoProfile(

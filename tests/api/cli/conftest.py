@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ledger.partition.partition import Partitions
 from ledger.store.database import Database
 from ledger.writer.writer import Writer
-from tests.api.cli.shell import Shell
+from tests.api.cli.shell import Shell, shell_of
+from tests.support.databases import fresh_partitions
 
 
 @pytest.fixture
@@ -29,3 +31,16 @@ def writer(database: Database) -> Iterator[Writer]:
     writer.start()
     yield writer
     writer.stop()
+
+
+@pytest.fixture
+def two(postgres_url: str) -> Iterator[Partitions]:
+    """Yield an empty ledger with two partitions."""
+    with fresh_partitions(postgres_url, 2) as partitions:
+        yield partitions
+
+
+@pytest.fixture
+def two_shell(tmp_path: Path, two: Partitions) -> Shell:
+    """Give a shell whose settings name the ledger with two partitions."""
+    return shell_of(tmp_path, two)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from psycopg.conninfo import conninfo_to_dict
 
 from ledger.domain.commands import Fail, OpenAccount, RecordGatewayOutcome, RequestDeposit
+from ledger.partition.partition import Partitions
 from ledger.store.database import Database
 from ledger.writer.writer import Writer
 from projections.engine.projector import Projector
@@ -65,6 +66,18 @@ class Shell:
     def log(self) -> Path:
         """The output of running commands."""
         return self.directory / "log"
+
+
+def shell_of(directory: Path, partitions: Partitions) -> Shell:
+    """Give a shell whose settings name a ledger with several partitions, and allow the demo gateway there."""
+    return Shell(
+        directory,
+        DATABASE_URL=partitions.first.database.url,
+        LEDGER_SCHEMA=partitions.first.schema.removesuffix("_0"),
+        LEDGER_PARTITIONS=str(len(partitions)),
+        DEMO_GATEWAY="true",
+        DEMO_GATEWAY_PORT="9",
+    )
 
 
 def declined_deposit(writer: Writer) -> int:

@@ -4,10 +4,12 @@ import click
 import msgspec
 import pytest
 
+from api.cli.command import PARTITION_MAX
 from api.cli.options import decision_text
 from api.operator.decision_text import TEXT_CHARACTERS_MAX
 from api.resources.request import Text
 from ledger.domain.events import TEXT_CHARACTERS_MAX as AUDITED_CHARACTERS_MAX
+from ledger.domain.identifiers import SLOTS
 
 TEXTS = [
     "Ada",
@@ -46,3 +48,8 @@ def is_taken_over_http(text: str) -> bool:
 def test_an_audit_takes_each_text_of_a_decision() -> None:
     """Otherwise a decision would be a finding for ever."""
     assert TEXT_CHARACTERS_MAX <= AUDITED_CHARACTERS_MAX
+
+
+def test_the_highest_partition_is_that_of_the_last_slot() -> None:
+    """Its number is written down where nothing of the ledger is loaded."""
+    assert PARTITION_MAX == SLOTS - 1
