@@ -16,6 +16,7 @@ from api.auth.key_ring import KeyRing
 from api.auth.pages import Pages
 from api.decisions.gateway_questions import GatewayQuestions
 from api.decisions.parts import DecidingParts
+from api.errors import NotOverPartitions
 from api.http.deadlines import SharedDeadline
 from api.http.request_body import BODY_SECONDS_MAX
 from api.limits.rates import RateLimits
@@ -155,8 +156,9 @@ class AppContext:
 
     @property
     def only(self) -> PartitionContext:
-        """The partition of a ledger that has one; for requests that are not yet answered from several."""
-        assert len(self.partitions) == 1, "the ledger has several partitions"
+        """The partition of a ledger that has one, for what is not possible yet in others. Raises NotOverPartitions."""
+        if len(self.partitions) > 1:
+            raise NotOverPartitions
         return self.partitions[0]
 
     async def execute(self, identifier: int, command: Command[AnswerT]) -> AnswerT:

@@ -202,6 +202,12 @@ class TooManyPayments(RequestError):
     retry_after_seconds: int = 1
 
 
+class NotOverPartitions(RequestError):
+    """This is not possible yet in a ledger with several partitions."""
+
+    code = "not_over_partitions"
+
+
 @dataclass(eq=False, kw_only=True)
 class RequestRefused(RequestError):
     """The framework refuses the request with another HTTP status (4xx)."""

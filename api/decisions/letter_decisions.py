@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from api.decisions.approvals import Approval, ask_approval
 from api.decisions.gateway_questions import GatewaySaid, late_inquiry_seconds
 from api.decisions.parts import DecidingParts
+from api.errors import NotOverPartitions
 from ledger.application.application import Placed
 from ledger.domain.commands import AdjustPayment, OperatorDecision, PaymentStanding, ResolvePayment
 from ledger.domain.decide import refuse_changed
@@ -49,9 +50,12 @@ def needs_approval(parts: DecidingParts, command: OperatorDecision) -> bool:
 async def decide(parts: DecidingParts, command: OperatorDecision) -> Decided | Approval:
     """Carry out a decision, or store it until a second key approves it.
 
-    Raises the command's refusals; what cannot be done now is refused before it is stored, too.
+    Raises the command's refusals; what cannot be done now is refused before it is stored, too. Raises NotOverPartitions
+    where a second key would have to approve it and the ledger has several partitions.
     """
     if needs_approval(parts, command):
+        if parts.partition.slots.count > 1:  # the keys that may approve are in the first partition
+            raise NotOverPartitions
         assert isinstance(command, AdjustPayment | ResolvePayment), command
         return await asyncio.to_thread(_ask, parts, command)
     if isinstance(command, ResolvePayment):

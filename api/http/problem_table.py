@@ -31,6 +31,7 @@ from api.errors import (
     LettersChanged,
     MediaTypeUnsupported,
     MethodNotAllowed,
+    NotOverPartitions,
     PlanNotFound,
     ProcessBusy,
     ReadsBusy,
@@ -121,6 +122,12 @@ PROBLEMS: Final[dict[type[errors.LedgerError], Problem]] = {
         429,
         "Too many payments",
         "Send fewer payments a minute; send this request again after the seconds in Retry-After.",
+    ),
+    NotOverPartitions: Problem(
+        501,
+        "Not possible over several partitions",
+        "Decide about each letter alone, or use `payment-ledger dlq` with `--partition`; a second key can approve in a"
+        " ledger with one partition only.",
     ),
     RequestRefused: Problem(400, "The request is refused", "The request cannot be carried out: {why}."),
     # the ledger refuses

@@ -18,6 +18,7 @@ from api.errors import (
     ApprovalWaiting,
     ApproverUnknown,
     IdempotencyKeyInvalid,
+    NotOverPartitions,
     RequestInvalid,
 )
 from api.http.amounts import amount
@@ -56,6 +57,7 @@ SQL: Final = load_statements("api.resources", "dead_letters.sql")
 
 _AS_DECISION: Final = (
     *AS_COMMAND,
+    NotOverPartitions,
     PaymentNotFound,
     InsufficientFunds,
     BalanceLimitExceeded,

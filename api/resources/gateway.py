@@ -1,7 +1,8 @@
 """The gateway as a whole: the routes to look at it, to pause it, and to let it be called again."""
 
 import asyncio
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 from litestar import Router, get, post
 from litestar.params import JSONBody
@@ -13,8 +14,10 @@ from api.resources.request import LedgerRequest, Text
 from api.views.gateway import GatewayView, gateway_view
 from ledger.domain.events import GatewayChange
 from ledger.errors import StoreInactive
-from ledger.operation.gateway import SQL, change_gateway, standing_of
-from ledger.operation.state import GATEWAY
+from ledger.operation.gateway import SQL, GatewayStanding, change_gateway, standing_of
+from ledger.operation.state import GATEWAY, GatewayWord
+
+_FROM_LEAST: Final[Sequence[GatewayWord]] = ("paused", "open", "held", "closed")
 
 
 class OperationRequest(RequestBody, frozen=True, kw_only=True):
@@ -28,14 +31,20 @@ class OperationRequest(RequestBody, frozen=True, kw_only=True):
 
 @get("/", opt=allows("operate"), responses=problems())
 async def read_gateway(request: LedgerRequest) -> GatewayView:
-    """Tell whether the gateway is called, and since when and why it is not."""
-    rows = await request.context.only.pool.rows(SQL["read_state"], {"gateway": GATEWAY})
-    return gateway_view(standing_of(rows[0]))
+    """Tell whether the gateway is called, and since when and why it is not.
+
+    In a ledger with several partitions each has a breaker of its own, and the answer is about one that calls least.
+    """
+    asking = (each.pool.rows(SQL["read_state"], {"gateway": GATEWAY}) for each in request.context.partitions)
+    return _least([gateway_view(standing_of(rows[0])) for rows in await asyncio.gather(*asking)])
 
 
 @post("/pause", status_code=200, opt=allows("operate"), responses=problems(*WITH_BODY, StoreInactive))
 async def pause(request: LedgerRequest, data: JSONBody[OperationRequest]) -> GatewayView:
-    """Call the gateway no more until it is resumed. Payments are accepted and wait; calls under way end as they do."""
+    """Call the gateway no more until it is resumed. Payments are accepted and wait; calls under way end as they do.
+
+    While a partition cannot be reached, the others are paused and the answer is 503: send it again.
+    """
     return await _changed(request, "paused", data)
 
 
@@ -49,15 +58,26 @@ gateway = Router("/gateway", tags=["gateway"], route_handlers=[read_gateway, pau
 
 
 async def _changed(request: LedgerRequest, change: GatewayChange, data: OperationRequest) -> GatewayView:
-    database, command_id = request.context.only.database, request.id
     signed = request.signed(data.by)
-    standing = await asyncio.to_thread(
-        change_gateway,
-        database,
-        change,
-        why=data.why,
-        by=signed["by"],
-        operator=signed.get("operator"),
-        command_id=command_id,
+    changing = (
+        asyncio.to_thread(
+            change_gateway,
+            each.database,
+            change,
+            why=data.why,
+            by=signed["by"],
+            operator=signed.get("operator"),
+            command_id=request.id,
+        )
+        for each in request.context.partitions
     )
-    return gateway_view(standing)
+    changed = await asyncio.gather(*changing, return_exceptions=True)  # each of them is tried
+    for each in changed:
+        if isinstance(each, BaseException):
+            raise each
+    return _least([gateway_view(each) for each in changed if isinstance(each, GatewayStanding)])
+
+
+def _least(views: Sequence[GatewayView]) -> GatewayView:
+    """Return the first of those in which the gateway is called least."""
+    return min(views, key=lambda view: _FROM_LEAST.index(view.state))

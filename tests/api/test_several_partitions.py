@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace as replace_settings
 
 import httpx
 import pytest
@@ -112,6 +113,43 @@ async def test_a_batch_is_divided_and_answered_in_its_order(client: httpx.AsyncC
         "insufficient_funds",
     ]
     assert [verify_store(partition.database).errors for partition in partitions] == [[]] * len(partitions)
+
+
+async def test_a_pause_holds_the_gateway_in_every_partition(client: httpx.AsyncClient, partitions: Partitions) -> None:
+    """Each log has who paused it; resuming undoes it everywhere."""
+    why = {"why": "Their maintenance", "by": "Ada"}
+
+    paused = await client.post("/api/v1/gateway/pause", json=why)
+    held = [execute(each.database, "SELECT paused_why, paused_by FROM gateway_state") for each in partitions]
+    seen = (await client.get("/api/v1/gateway")).json()["state"]
+    resumed = await client.post("/api/v1/gateway/resume", json=why)
+
+    assert (paused.json()["state"], seen, resumed.json()["state"]) == ("paused", "paused", "closed")
+    assert held == [[("Their maintenance", "Ada")]] * len(partitions)
+
+
+async def test_one_paused_partition_is_told(client: httpx.AsyncClient, partitions: Partitions) -> None:
+    """The answer is about one in which the gateway is called least."""
+    last = [*partitions][-1]
+    execute(last.database, "UPDATE gateway_state SET paused_at = now(), paused_why = 'x'", owner=True)
+
+    assert (await client.get("/api/v1/gateway")).json()["state"] == "paused"
+
+
+async def test_what_needs_one_partition_is_refused(settings: Settings, partitions: Partitions) -> None:
+    """Lists of many letters, and decisions that a second key has to approve."""
+    async with serving(replace_settings(settings, operate_four_eyes=True), partitions) as client:
+        user = await opened(client)
+        payment = (await client.post(DEPOSIT, json={"user_id": user, "deposit": 5})).json()["payment_id"]
+        forced = {"outcome": "failed", "why": "x", "by": "Ada", "force": True}
+
+        answers = [
+            await client.get("/api/v1/approvals"),
+            await client.post("/api/v1/dlq/bulk/plan", json={"action": "requeue"}),
+            await client.post(f"/api/v1/dlq/{payment}/resolve", json=forced),
+        ]
+
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(501, "not_over_partitions")] * 3
 
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=40), st.sampled_from([1, 2, 4, 1024]))

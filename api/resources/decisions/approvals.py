@@ -20,6 +20,7 @@ from api.errors import (
     ApprovalNotFound,
     ApprovalOfOwn,
     ApproverUnknown,
+    NotOverPartitions,
     RequestInvalid,
 )
 from api.http.cursors import LIMIT_DEFAULT
@@ -39,13 +40,15 @@ class ApprovalRequest(RequestBody, frozen=True, kw_only=True):
     EXAMPLE: ClassVar[object] = {"by": "Grace Hopper"}
 
 
-@get("/", opt=allows("operate"), responses=problems(RequestInvalid))
+@get("/", opt=allows("operate"), responses=problems(RequestInvalid, NotOverPartitions))
 async def list_requests(request: LedgerRequest, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0) -> list[ApprovalView]:
     """List the requests that need a second key, newest first, those that were decided too."""
     return await _page(request, limit, offset)
 
 
-@get("/{approval_id:str}", opt=allows("operate"), responses=problems(RequestInvalid, ApprovalNotFound))
+@get(
+    "/{approval_id:str}", opt=allows("operate"), responses=problems(RequestInvalid, ApprovalNotFound, NotOverPartitions)
+)
 async def read_request(request: LedgerRequest, approval_id: ApprovalId) -> ApprovalView:
     """Show a request, and what became of it."""
     return approval_view(await asyncio.to_thread(read_approval, request.context.only.database, approval_id))
@@ -57,6 +60,7 @@ async def read_request(request: LedgerRequest, approval_id: ApprovalId) -> Appro
     opt=allows("operate"),
     responses=problems(
         *AS_COMMAND,
+        NotOverPartitions,
         ApprovalNotFound,
         ApprovalOfOwn,
         ApprovalExpired,
@@ -78,7 +82,9 @@ async def approve(request: LedgerRequest, approval_id: ApprovalId, data: JSONBod
     "/{approval_id:str}/reject",
     status_code=200,
     opt=allows("operate"),
-    responses=problems(*WITH_BODY, ApprovalNotFound, ApprovalExpired, ApprovalDecided, ApproverUnknown),
+    responses=problems(
+        *WITH_BODY, ApprovalNotFound, ApprovalExpired, ApprovalDecided, ApproverUnknown, NotOverPartitions
+    ),
 )
 async def reject(request: LedgerRequest, approval_id: ApprovalId, data: JSONBody[ApprovalRequest]) -> ApprovalView:
     """Reject a request, or take your own back. It is never carried out.
@@ -89,7 +95,7 @@ async def reject(request: LedgerRequest, approval_id: ApprovalId, data: JSONBody
     return approval_view(rejected)
 
 
-@get("/audit/approvals", opt=allows("audit"), tags=["audit"], responses=problems(RequestInvalid))
+@get("/audit/approvals", opt=allows("audit"), tags=["audit"], responses=problems(RequestInvalid, NotOverPartitions))
 async def audit_requests(
     request: LedgerRequest, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
 ) -> list[ApprovalView]:

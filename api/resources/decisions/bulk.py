@@ -12,7 +12,7 @@ from api.decisions.approvals import Approval
 from api.decisions.approving import RUN_SECONDS_MAX, run_or_ask
 from api.decisions.bulk import Sender, make_plan
 from api.decisions.bulk_plan import BulkAction, BulkDecision, LetterFilter
-from api.errors import ApproverUnknown, LettersChanged, PlanNotFound, RequestInvalid
+from api.errors import ApproverUnknown, LettersChanged, NotOverPartitions, PlanNotFound, RequestInvalid
 from api.http.problems import AS_COMMAND, WITH_BODY, problems
 from api.http.responses import Answer
 from api.http.times import Timestamp, parse_timestamp
@@ -66,7 +66,7 @@ class BulkRunRequest(RequestBody, frozen=True, kw_only=True):
     }
 
 
-@post("/plan", status_code=200, opt=allows("operate"), responses=problems(*WITH_BODY))
+@post("/plan", status_code=200, opt=allows("operate"), responses=problems(*WITH_BODY, NotOverPartitions))
 async def plan_many(request: LedgerRequest, data: JSONBody[BulkPlanRequest]) -> BulkPlanView:
     """List what a decision about many letters would do, letter by letter. Nothing is done.
 
@@ -94,7 +94,7 @@ async def plan_many(request: LedgerRequest, data: JSONBody[BulkPlanRequest]) -> 
     "/run",
     status_code=202,
     opt=allows("operate"),
-    responses=problems(*AS_COMMAND, PlanNotFound, LettersChanged, ApproverUnknown, CommandRejected),
+    responses=problems(*AS_COMMAND, PlanNotFound, LettersChanged, ApproverUnknown, CommandRejected, NotOverPartitions),
 )
 async def run_many(request: LedgerRequest, data: JSONBody[BulkRunRequest]) -> Answer[BulkReportView]:
     """Carry out a list by its digest. If the letters have changed since, nothing is done.
