@@ -6,9 +6,11 @@ The context is made with the application and runs while the application is serve
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeVar
+
+from msgspec import UNSET, UnsetType
 
 from api.auth.access import Access
 from api.auth.exposure import needs_keys
@@ -16,7 +18,7 @@ from api.auth.key_ring import KeyRing
 from api.auth.pages import Pages
 from api.decisions.gateway_questions import GatewayQuestions
 from api.decisions.parts import DecidingParts
-from api.errors import NotOverPartitions
+from api.errors import NotOverPartitions, RequestInvalid
 from api.http.deadlines import SharedDeadline
 from api.http.request_body import BODY_SECONDS_MAX
 from api.limits.rates import RateLimits
@@ -24,7 +26,8 @@ from api.limits.stores import budgets_of
 from api.queries.accounts import AccountQueries
 from api.queries.demo_gateway import DemoGatewayClient
 from api.queries.history import HistoryQueries
-from api.queries.payments import PaymentQueries
+from api.queries.merged import LedgerId
+from api.queries.payments import MergedPayments, PaymentQueries
 from api.queries.pool import ReadPool
 from api.queries.service_status import ServiceStatus
 from api.settings import Settings
@@ -44,11 +47,15 @@ AnswerT = TypeVar("AnswerT")
 
 
 class PartitionContext:
-    """One partition for the handlers: its writer and its queries."""
+    """One partition for the handlers: its writer and its queries.
+
+    `label` is its number in answers that name a partition only where there are several, and UNSET where there is one.
+    """
 
     def __init__(self, settings: Settings, partition: Partition) -> None:
         """Put the parts together; nothing runs before `running`."""
         self.number = partition.number
+        self.label: int | UnsetType = UNSET if partition.slots.count == 1 else partition.number
         self.database = partition.database
         self.writer = Writer(
             partition.database,
@@ -92,13 +99,18 @@ class AppContext:
 
     `process_metrics` are the figures of this process. `rates` limits callers, and is None when no rate is set. All
     bodies share `body_deadline`; `verifying` is held while the log is verified; `idempotency_hits` counts the requests
-    that got the answer of an earlier one.
+    that got the answer of an earlier one. `all_payments` lists the payments of all users.
     """
 
     def __init__(self, settings: Settings, partitions: Partitions) -> None:
         """Put the parts together; nothing runs before `running`."""
         self.settings = settings
         self.partitions = tuple(PartitionContext(settings, partition) for partition in partitions)
+        self.all_payments = (
+            MergedPayments([each.payments for each in self.partitions], LedgerId(self.first.pool))
+            if len(self.partitions) > 1
+            else self.first.payments
+        )
         self.body_deadline = SharedDeadline(BODY_SECONDS_MAX)
         self.demo_gateway = DemoGatewayClient(settings.demo_gateway_url)
         self.verifying = asyncio.Semaphore(VERIFICATIONS_MAX)
@@ -146,6 +158,24 @@ class AppContext:
     def of(self, identifier: int) -> PartitionContext:
         """The partition of a user or a payment, by its id."""
         return self.partitions[slot(identifier) % len(self.partitions)]
+
+    @property
+    def first(self) -> PartitionContext:
+        """The partition that also holds the tables of the whole ledger: keys, approvals, plans for many letters."""
+        return self.partitions[0]
+
+    def numbered(self, number: int | None) -> PartitionContext:
+        """The partition of a number, which may be left out where there is only one. Raises RequestInvalid."""
+        last = len(self.partitions) - 1
+        if number is None and last > 0:
+            raise RequestInvalid.at("partition", f"is needed, because each partition has a log: 0 to {last}")
+        if number is not None and number > last:
+            raise RequestInvalid.at("partition", f"must be at most {last}")
+        return self.partitions[number or 0]
+
+    async def ask_all(self, ask: Callable[[PartitionContext], Awaitable[AnswerT]]) -> list[AnswerT]:
+        """Ask all partitions at once and return their answers in order. Raises what the first that fails raises."""
+        return await asyncio.gather(*(ask(partition) for partition in self.partitions))
 
     async def _owner_of(self, payment_id: int) -> int | None:
         """Return the user of a payment; None for one that does not exist."""

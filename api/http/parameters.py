@@ -4,12 +4,12 @@ They stand apart from the functions that read and write such values, so that the
 no web framework.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar.params import KwargDefinition, QueryParameter
 from msgspec import Raw
 
-from api.http.cursors import CURSOR_CHARACTERS_MAX, LIMIT_MAX, OFFSET_MAX
+from api.http.cursors import CURSOR_CHARACTERS_MAX, LIMIT_MAX, OFFSET_MAX, cursor_characters_max
 
 Amount = Annotated[Raw, KwargDefinition(ge=0)]
 """An amount in a request, as the client wrote it: zero or more."""
@@ -21,11 +21,21 @@ Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="How many 
 
 Offset = Annotated[int, QueryParameter(ge=0, le=OFFSET_MAX, description="How many items to skip.")]
 
-Cursor = Annotated[
-    str | None,
-    QueryParameter(
-        max_length=CURSOR_CHARACTERS_MAX,
+
+def _cursor(characters_max: int) -> KwargDefinition:
+    return QueryParameter(
+        max_length=characters_max,
         schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},  # for the documentation; `read_cursor` refuses other texts
         description="`next_cursor` of the previous page; without it, the first page.",
-    ),
-]
+    )
+
+
+Cursor = Annotated[str | None, _cursor(CURSOR_CHARACTERS_MAX)]
+
+ListCursor = Cursor
+"""The cursor of a list over all users. An application over many partitions has another type in its place."""
+
+
+def list_cursor(partitions: int) -> Any:  # noqa: ANN401 - a type
+    """Return the type of `ListCursor` in an application over so many partitions."""
+    return Annotated[str | None, _cursor(cursor_characters_max(partitions))]

@@ -7,6 +7,7 @@ __all__ = [
     "health_rule",
     "history",
     "last_verification",
+    "merged",
     "payments",
     "pool",
     "service_status",

@@ -5,6 +5,7 @@ returned in its first state and never in a later one, so that a client never see
 catches up.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -12,10 +13,18 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from api.errors import StreamSetAside
-from api.http.cursors import Filters, read_cursor, write_cursor
+from api.http.cursors import (
+    PLACE_MAX,
+    Filters,
+    read_cursor,
+    read_merged_cursor,
+    write_cursor,
+    write_merged_cursor,
+)
 from api.queries.accounts import refuse_set_aside
 from api.queries.coalescing import QueryCoalescer
 from api.queries.history import HistoryQueries
+from api.queries.merged import DONE, LedgerId, Section, TimedPlace, merge
 from api.queries.pool import ReadPool
 from ledger.application.application import Placed
 from ledger.domain.events import (
@@ -24,7 +33,6 @@ from ledger.domain.events import (
     PaymentFailed,
     facts_of,
 )
-from ledger.domain.identifiers import ID_MAX
 from ledger.domain.kinds import PaymentKind
 from ledger.store.statements import load_statements
 from projections.models.payment_status import Status, step
@@ -112,37 +120,36 @@ class PaymentQueries:
         """
         filters = wanted.as_filters()
         before = (
-            ID_MAX + 1 if cursor is None else read_cursor(cursor, route, filters, keys=1, partition=self._partition)[0]
+            PLACE_MAX if cursor is None else read_cursor(cursor, route, filters, keys=1, partition=self._partition)[0]
         )
         if wanted.account_id is not None and wanted.is_of_all_kinds:
-            key = _PageKey(wanted.account_id, before, limit + 1)
-            rows = await self._by_account.get(key) or []
-            await self._refuse_hidden(wanted, rows)
-            return self._page(route, filters, rows, limit)
+            rows = await self._by_account.get(_PageKey(wanted.account_id, before, limit + 1)) or []
+            found = _cut(rows, limit)
+        else:
+            found = await self.section(wanted, before=before, limit=limit)
+        await self._refuse_hidden(wanted, found.rows)
+        if found.rest is None:
+            return [*found.rows], None
+        return [*found.rows], write_cursor(route, filters, found.rest.place, partition=self._partition)
+
+    async def section(self, wanted: PaymentFilter, *, before: int, limit: int) -> Section[PaymentRow]:
+        """Look for up to `limit` payments with ids below `before`, newest first, among a limited number of rows.
+
+        Raises DatabaseUnavailable.
+        """
         of = "of_all" if wanted.account_id is None else "of_account"
-        parameters = {**filters, "before": before, "limit": limit + 1, "scanned_max": SCANNED_MAX}
+        parameters = {**wanted.as_filters(), "before": before, "limit": limit + 1, "scanned_max": SCANNED_MAX}
         found = [PaymentRow(*row) for row in await self._pool.rows(SQL[f"page_{of}"], parameters)]
-        await self._refuse_hidden(wanted, found)
         if len(found) > limit or wanted.is_of_all_kinds:
-            return self._page(route, filters, found, limit)
+            return _cut(found, limit)
         last_scanned = await self._pool.rows(SQL[f"last_scanned_{of}"], parameters)
-        return found, write_cursor(
-            route, filters, last_scanned[0][0], partition=self._partition
-        ) if last_scanned else None
+        return Section(found, TimedPlace(*last_scanned[0]) if last_scanned else None)
 
     async def _refuse_hidden(self, wanted: PaymentFilter, rows: Sequence[PaymentRow]) -> None:
         """Refuse a page of a user of whom a stream is set aside, also an empty one. Raises StreamSetAside."""
         _refuse_rows_set_aside(rows)
         if wanted.account_id is not None and not rows:
             await refuse_set_aside(self._pool, wanted.account_id)
-
-    def _page(
-        self, route: str, filters: Filters, found: list[PaymentRow], limit: int
-    ) -> tuple[list[PaymentRow], str | None]:
-        """Cut a page out of the rows found. One row more than the limit means that there is a next page."""
-        if len(found) <= limit:
-            return found, None
-        return found[:limit], write_cursor(route, filters, found[limit - 1].payment_id, partition=self._partition)
 
     async def _read_pages(self, keys: list["_PageKey"]) -> Mapping["_PageKey", list[PaymentRow]]:
         accounts, befores, limits = zip(*keys, strict=True)
@@ -154,6 +161,52 @@ class PaymentQueries:
     async def _read_many(self, ids: list[int]) -> Mapping[int, PaymentRow]:
         rows = await self._pool.rows(SQL["read_payments"], {"ids": ids})
         return {row[0]: PaymentRow(*row) for row in rows}
+
+
+class MergedPayments:
+    """Lists the payments of all users over several partitions."""
+
+    def __init__(self, partitions: Sequence[PaymentQueries], ledger_id: LedgerId) -> None:
+        """Ask the queries of all partitions, in their order."""
+        self._partitions = tuple(partitions)
+        self._ledger_id = ledger_id
+
+    async def page(
+        self, route: str, wanted: PaymentFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[PaymentRow], str | None]:
+        """Read a page of payments about newest first, and the cursor of the next page, None on the last one.
+
+        The payments are those that there were when the first page was read, each once. A page may have fewer payments
+        than its limit, or none, and still have a next page. Raises CursorInvalid, DatabaseUnavailable.
+        """
+        assert wanted.account_id is None, "the payments of a user are in one partition"
+        filters, ledger_id = wanted.as_filters(), await self._ledger_id.read()
+        count = len(self._partitions)
+        before = (
+            (PLACE_MAX,) * count
+            if cursor is None
+            else read_merged_cursor(cursor, route, filters, partitions=count, ledger_id=ledger_id)
+        )
+        asked = zip(self._partitions, before, strict=True)
+        sections = await asyncio.gather(*(_section(each, wanted, before=place, limit=limit) for each, place in asked))
+        rows, places = merge(sections, limit=limit, place_of=_place)
+        if all(place == DONE for place in places):
+            return rows, None
+        return rows, write_merged_cursor(route, filters, places, ledger_id=ledger_id)
+
+
+async def _section(queries: PaymentQueries, wanted: PaymentFilter, *, before: int, limit: int) -> Section[PaymentRow]:
+    """Ask a partition, except for one whose list has ended."""
+    return Section((), None) if before == DONE else await queries.section(wanted, before=before, limit=limit)
+
+
+def _cut(rows: Sequence[PaymentRow], limit: int) -> Section[PaymentRow]:
+    """Cut a page out of the rows found. One row more than the limit means that there is a next page."""
+    return Section(rows[:limit], _place(rows[limit - 1]) if len(rows) > limit else None)
+
+
+def _place(row: PaymentRow) -> TimedPlace:
+    return TimedPlace(row.payment_id, row.created_at)
 
 
 def _refuse_rows_set_aside(rows: Sequence[PaymentRow]) -> None:

@@ -25,12 +25,15 @@ SELECT payment_id, account_id, kind, amount_minor, fee_minor, currency, status, 
 
 -- name: last_scanned_of_all
 -- The last row that page_of_all scanned, after which the next page begins; no row when page_of_all scanned all of them.
-SELECT payment_id
+-- Only the index is scanned, and the row is read for its time.
+SELECT payment_id, created_at
   FROM payment_status
- WHERE payment_id < %(before)s
- ORDER BY payment_id DESC
-OFFSET %(scanned_max)s - 1
- LIMIT 1
+ WHERE payment_id = (SELECT payment_id
+                       FROM payment_status
+                      WHERE payment_id < %(before)s
+                      ORDER BY payment_id DESC
+                     OFFSET %(scanned_max)s - 1
+                      LIMIT 1)
 
 -- name: page_of_account
 -- The same page for one account, and whether a stream of it is set aside.
@@ -67,9 +70,11 @@ SELECT page.number, payments.*
  ORDER BY page.number, payments.payment_id DESC
 
 -- name: last_scanned_of_account
-SELECT payment_id
+SELECT payment_id, created_at
   FROM payment_status
- WHERE account_id = %(account_id)s AND payment_id < %(before)s
- ORDER BY payment_id DESC
-OFFSET %(scanned_max)s - 1
- LIMIT 1
+ WHERE payment_id = (SELECT payment_id
+                       FROM payment_status
+                      WHERE account_id = %(account_id)s AND payment_id < %(before)s
+                      ORDER BY payment_id DESC
+                     OFFSET %(scanned_max)s - 1
+                      LIMIT 1)

@@ -1,5 +1,7 @@
 """Dead letters: the routes to list payments that need an operator, and to requeue or resolve them."""
 
+from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import ClassVar, Final
 
 from litestar import Router, get, post
@@ -7,6 +9,7 @@ from litestar.params import JSONBody
 from msgspec import Raw, field
 
 from api.auth.access import allows
+from api.context import PartitionContext
 from api.decisions.answers import DecisionView, decision_view
 from api.decisions.approvals import Approval
 from api.decisions.letter_decisions import Decided, decide
@@ -29,6 +32,7 @@ from api.http.problems import AS_COMMAND, problems
 from api.http.responses import REPLAYED_HEADER, Answer, replay_headers
 from api.input.bodies import RequestBody
 from api.operator.dead_letters import requeue_payment
+from api.queries.merged import page_by_offset
 from api.resources.request import IdempotencyKeyHeader, LedgerRequest, PaymentId, Text
 from api.views.dead_letters import DeadLetterView, letter_view
 from ledger.domain.commands import AdjustPayment, ResolvePayment
@@ -129,9 +133,13 @@ class AdjustRequest(RequestBody, frozen=True, kw_only=True):
 async def list_dead_letters(
     request: LedgerRequest, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
 ) -> list[DeadLetterView]:
-    """List the dead letters, newest first."""
-    rows = await request.context.only.pool.rows(SQL["page_of_letters"], {"limit": limit, "offset": offset})
-    return [letter_view(Letter(*row)) for row in rows]
+    """List the dead letters, newest first.
+
+    Over several partitions they are only about in order, because their clocks may differ.
+    """
+    lists = [_letters_of(partition) for partition in request.context.partitions]
+    found = await page_by_offset(lists, offset=offset, limit=limit, at=attrgetter("created_at"))
+    return [letter_view(letter, partition=request.context.of(letter.payment_id).label) for letter in found]
 
 
 @post(
@@ -213,6 +221,14 @@ async def adjust(
 
 
 dead_letters = Router("/dlq", tags=["dead letters"], route_handlers=[list_dead_letters, requeue, resolve, adjust])
+
+
+def _letters_of(partition: PartitionContext) -> Callable[[int, int], Awaitable[list[Letter]]]:
+    async def read(offset: int, limit: int) -> list[Letter]:
+        rows = await partition.pool.rows(SQL["page_of_letters"], {"limit": limit, "offset": offset})
+        return [Letter(*row) for row in rows]
+
+    return read
 
 
 def _answer(request: LedgerRequest, decided: Decided | Approval) -> Answer[DecisionView]:

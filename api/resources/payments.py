@@ -23,7 +23,7 @@ from api.errors import (
 from api.http.amounts import amount
 from api.http.cursors import LIMIT_DEFAULT
 from api.http.idempotency_keys import idempotency_key
-from api.http.parameters import AmountAboveZero, Cursor, Limit
+from api.http.parameters import AmountAboveZero, Limit, ListCursor
 from api.http.problems import AS_COMMAND, problem_response, problems, too_little_money
 from api.http.responses import REPLAYED_HEADER, Answer, replay_headers
 from api.input.bodies import RequestBody
@@ -198,12 +198,15 @@ async def list_payments(
     status: Status = None,
     kind: Kind = None,
     limit: Limit = LIMIT_DEFAULT,
-    cursor: Cursor = None,
+    cursor: "ListCursor" = None,
 ) -> PaymentPage:
-    """List payments, newest first. With filters, a page may be short and still have a next page."""
+    """List payments, newest first. With filters, a page may be short and still have a next page.
+
+    Over several partitions, the payments of all users are only about in order, because their clocks may differ.
+    """
     wanted = PaymentFilter(user_id, status, kind)
-    partition = request.context.only if user_id is None else request.context.of(user_id)
-    return payment_page(*await partition.payments.page("payments", wanted, limit=limit, cursor=cursor))
+    lists = request.context.all_payments if user_id is None else request.context.of(user_id).payments
+    return payment_page(*await lists.page("payments", wanted, limit=limit, cursor=cursor))
 
 
 @get(

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from api.http.amounts import decimal
 from api.http.times import Timestamp, timestamp
@@ -15,7 +15,8 @@ from projections.models.dead_letter import Letter
 class DeadLetterView(Struct, frozen=True, kw_only=True):
     """A payment that failed at the gateway, is in doubt, or was contradicted by the gateway after its end.
 
-    `id` is the position of the event that made it a dead letter.
+    `id` is the position of the event that made it a dead letter; a ledger with several partitions also names the
+    `partition` whose log that is.
     """
 
     id: int
@@ -29,6 +30,7 @@ class DeadLetterView(Struct, frozen=True, kw_only=True):
     attempts: int
     created_at: Timestamp
     state: LetterState
+    partition: int | UnsetType = UNSET
 
     EXAMPLE: ClassVar[object] = {
         "id": 17,
@@ -54,8 +56,8 @@ class StandingView(Struct, frozen=True, kw_only=True):
     EXAMPLE: ClassVar[object] = {"payment_id": 1025, "state": "processing"}
 
 
-def letter_view(row: Letter) -> DeadLetterView:
-    """Make the answer about a dead letter from its row."""
+def letter_view(row: Letter, *, partition: int | UnsetType = UNSET) -> DeadLetterView:
+    """Make the answer about a dead letter from its row, with the number of its partition where there are several."""
     return DeadLetterView(
         id=row.position,
         payment_id=row.payment_id,
@@ -68,4 +70,5 @@ def letter_view(row: Letter) -> DeadLetterView:
         attempts=row.attempts,
         created_at=timestamp(row.created_at),
         state=row.state,
+        partition=partition,
     )

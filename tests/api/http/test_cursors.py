@@ -1,15 +1,24 @@
 """Cursors are read back as they were written, and a changed cursor is refused, whichever byte was changed."""
 
 import base64
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import CursorInvalid
-from api.http.cursors import Filters, read_cursor, write_cursor
+from api.http.cursors import (
+    Filters,
+    cursor_characters_max,
+    read_cursor,
+    read_merged_cursor,
+    write_cursor,
+    write_merged_cursor,
+)
 
 FILTERS: Filters = {"status": "failed", "account_id": 7, "kind": None}
+LEDGER = UUID(int=7)
 
 
 @given(st.lists(st.integers(0, 2**53), max_size=4), st.text(max_size=20))
@@ -18,6 +27,11 @@ def test_a_cursor_gives_back_its_keys(keys: list[int], route: str) -> None:
     cursor = write_cursor(route, FILTERS, *keys, partition=0)
 
     assert read_cursor(cursor, route, FILTERS, keys=len(keys), partition=0) == tuple(keys)
+
+
+def test_a_cursor_of_one_partition_stays_as_it_is() -> None:
+    """A client may have it from an earlier program."""
+    assert write_cursor("payments", FILTERS, 1025, partition=0) == "kH52eoFEatxbMCwxMDI1XQ"
 
 
 def test_the_order_of_filters_does_not_count() -> None:
@@ -102,3 +116,38 @@ def test_a_cursor_has_one_spelling() -> None:
     for last in alphabet.replace(cursor[-1], ""):
         with pytest.raises(CursorInvalid):
             read_cursor(cursor[:-1] + last, "payments", FILTERS, keys=1, partition=0)
+
+
+@given(st.integers(0, 10).flatmap(lambda power: st.lists(st.integers(0, 2**53), min_size=2**power, max_size=2**power)))
+def test_a_cursor_over_partitions_gives_back_its_places(places: list[int]) -> None:
+    """This holds for any number of partitions, within the length that their number allows."""
+    cursor = write_merged_cursor("payments", FILTERS, places, ledger_id=LEDGER)
+
+    found = read_merged_cursor(cursor, "payments", FILTERS, partitions=len(places), ledger_id=LEDGER)
+    assert found == tuple(places)
+    assert len(cursor) <= cursor_characters_max(len(places))
+
+
+@pytest.mark.parametrize(("partitions", "characters"), [(1, 200), (4, 200), (16, 200), (32, 310), (1024, 9568)])
+def test_only_many_partitions_need_a_longer_cursor(partitions: int, characters: int) -> None:
+    """With fewer, the bound is that of one partition."""
+    assert cursor_characters_max(partitions) == characters
+
+
+@given(st.data())
+def test_a_changed_cursor_over_partitions_is_refused(data: st.DataObject) -> None:
+    """Any character may be changed, dropped or added. Cursors of other ledgers and lists are refused too."""
+    cursor = write_merged_cursor("payments", FILTERS, [5, 0, 2**53, 7], ledger_id=LEDGER)
+    at = data.draw(st.integers(0, len(cursor) - 1))
+    bent = cursor[:at] + data.draw(st.text(max_size=2)) + cursor[at + 1 :]
+
+    for text, route, partitions, ledger_id in (
+        *([] if bent == cursor else [(bent, "payments", 4, LEDGER)]),
+        (cursor, "transactions", 4, LEDGER),
+        (cursor, "payments", 2, LEDGER),
+        (cursor, "payments", 4, UUID(int=8)),
+        (write_cursor("payments", FILTERS, 7, partition=0), "payments", 4, LEDGER),
+        (write_merged_cursor("payments", FILTERS, [2**53 + 1] * 4, ledger_id=LEDGER), "payments", 4, LEDGER),
+    ):
+        with pytest.raises(CursorInvalid):
+            read_merged_cursor(text, route, FILTERS, partitions=partitions, ledger_id=ledger_id)
