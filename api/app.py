@@ -14,7 +14,7 @@ from api.context import AppContext
 from api.direct_routes import DirectRoutes
 from api.http.cors import Cors
 from api.http.head_requests import HeadRequests
-from api.http.parameters import list_cursor
+from api.http.parameters import list_cursor, partition_number
 from api.http.problems import to_response
 from api.http.request_ids import RequestIds
 from api.http.responses import Answer
@@ -102,7 +102,10 @@ def create_app(
         request_class=LedgerRequest,
         request_max_body_size=None,  # request_body reads bodies, with its own limits
         response_class=Answer,
-        signature_namespace={"ListCursor": list_cursor(len(partitions))},
+        signature_namespace={
+            "ListCursor": list_cursor(len(partitions)),
+            "PartitionNumber": partition_number(len(partitions)),
+        },
         state=State({"context": context, "process_headers": process_headers}),
     )
     context.access.cover(app)

@@ -169,8 +169,6 @@ class AppContext:
         last = len(self.partitions) - 1
         if number is None and last > 0:
             raise RequestInvalid.at("partition", f"is needed, because each partition has a log: 0 to {last}")
-        if number is not None and number > last:
-            raise RequestInvalid.at("partition", f"must be at most {last}")
         return self.partitions[number or 0]
 
     async def ask_all(self, ask: Callable[[PartitionContext], Awaitable[AnswerT]]) -> list[AnswerT]:
@@ -186,7 +184,7 @@ class AppContext:
 
     @property
     def only(self) -> PartitionContext:
-        """The partition of a ledger that has one, for what is not possible yet in others. Raises NotOverPartitions."""
+        """The partition of a ledger that has one, for routes that serve no other yet. Raises NotOverPartitions."""
         if len(self.partitions) > 1:
             raise NotOverPartitions
         return self.partitions[0]

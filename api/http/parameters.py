@@ -39,3 +39,21 @@ ListCursor = Cursor
 def list_cursor(partitions: int) -> Any:  # noqa: ANN401 - a type
     """Return the type of `ListCursor` in an application over so many partitions."""
     return Annotated[str | None, _cursor(cursor_characters_max(partitions))]
+
+
+def partition_number(partitions: int) -> Any:  # noqa: ANN401 - a type
+    """Return the type of `PartitionNumber` in an application over so many partitions."""
+    bounds = {"minimum": 0, "maximum": partitions - 1}
+    return Annotated[
+        int | None,
+        QueryParameter(
+            ge=0,
+            le=partitions - 1,
+            description="The partition whose log it is. Needed where the ledger has several.",
+            schema_extra=bounds,  # Litestar leaves a bound of 0 out of the documentation, because 0 is falsy
+        ),
+    ]
+
+
+PartitionNumber = int | None
+"""The number of a partition. An application has a type with the bound of its ledger in its place."""

@@ -113,7 +113,7 @@ def sum_up_all(partitions: Partitions) -> LedgerBooks:
     return LedgerBooks(
         balanced=all(each.balanced for each in books),
         partitions=[
-            PartitionBooks(partition=number, balanced=each.balanced, position=each.position)
+            PartitionBooks(partition=number, balanced=each.balanced, position=each.position or 0)
             for number, each in enumerate(books)
         ],
         set_aside=[stream for each in books for stream in each.set_aside],

@@ -12,7 +12,7 @@ from api.queries.accounts import AccountQueries
 from api.queries.history import HistoryQueries
 from api.queries.pool import ReadPool
 from api.views.accounts import BalanceView, balance_view
-from api.views.trial_balance import TrialBalanceView, sum_up_journal
+from api.views.trial_balance import TrialBalanceView, sum_up_journal, trial_balance_view
 from ledger.audit.findings import AuditReport, Findings
 from ledger.audit.verify import ExpectedHead, verify_store
 from ledger.partition.partition import Partition
@@ -69,7 +69,7 @@ def sum_up(database: Database) -> TrialBalanceView:
 
     async def connect_and_sum_up() -> TrialBalanceView:
         async with await database.connect_async(application="payment-ledger audit") as connection:
-            return await sum_up_journal(connection)
+            return trial_balance_view([await sum_up_journal(connection)])
 
     return asyncio.run(connect_and_sum_up())
 

@@ -13,14 +13,14 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 
 from api.auth.access import allows
-from api.context import AppContext
+from api.context import AppContext, PartitionContext
 from api.errors import RequestInvalid
 from api.http.cursors import LIMIT_DEFAULT
-from api.http.parameters import Limit
+from api.http.parameters import Limit, PartitionNumber
 from api.http.problems import problems
 from api.resources.request import LedgerRequest
 from api.views.payments import EventView, event_view
-from api.views.trial_balance import TrialBalanceView, read_trial_balance
+from api.views.trial_balance import TrialBalanceView, read_journal_sums, trial_balance_view
 from ledger.audit.findings import AuditError, AuditReport
 from ledger.audit.verify import HEAD_SEAL_DIFFERS, beyond, verify_seals
 from ledger.domain.identifiers import ID_MAX
@@ -83,44 +83,53 @@ class VerifyView(Struct, frozen=True, kw_only=True):
 
 
 @get("/events", opt=allows("audit"), responses=problems(RequestInvalid))
-async def list_events(request: LedgerRequest, after: After = 0, limit: Limit = LIMIT_DEFAULT) -> LogPage:
-    """Read a page of the log, oldest first. A position that the log does not have is refused."""
-    head, rows = await _read_log(request.context, after=after, limit=limit)
-    return _log_page(request.context.only.number, head, rows)
+async def list_events(
+    request: LedgerRequest, after: After = 0, limit: Limit = LIMIT_DEFAULT, partition: "PartitionNumber" = None
+) -> LogPage:
+    """Read a page of the log, oldest first. A position that the log does not have is refused.
+
+    Of several partitions each has a log of its own, with positions of its own.
+    """
+    of = request.context.numbered(partition)
+    head, rows = await _read_log(of, after=after, limit=limit)
+    return _log_page(of.number, head, rows)
 
 
 @get("/verify", opt=allows("audit"), responses=problems(RequestInvalid))
-async def verify(request: LedgerRequest, after: After = 0, limit: VerifyLimit = VERIFY_DEFAULT) -> VerifyView:
+async def verify(
+    request: LedgerRequest, after: After = 0, limit: VerifyLimit = VERIFY_DEFAULT, partition: "PartitionNumber" = None
+) -> VerifyView:
     """Recompute the seals of a page of the log. A position that the log does not have is an error.
 
     The last page also compares the last seal with the head's. `payment-ledger audit verify` checks the whole log, and
     everything else in the store that follows from it.
     """
-    head, report = await _verify(request.context, after=after, limit=limit)
-    return _verified(request.context.only.number, head, report, after=after)
+    of = request.context.numbered(partition)
+    head, report = await _verify(request.context, of, after=after, limit=limit)
+    return _verified(of.number, head, report, after=after)
 
 
 @get("/trial-balance", opt=allows("audit"), responses=problems())
 async def trial_balance(request: LedgerRequest) -> TrialBalanceView:
     """Sum up the journal: the postings of each currency add up to zero, and customers own what their accounts hold."""
-    return await read_trial_balance(request.context.only.pool)
+    return trial_balance_view(await request.context.ask_all(lambda partition: read_journal_sums(partition.pool)))
 
 
 audit = Router("/audit", tags=["audit"], route_handlers=[list_events, verify, trial_balance])
 
 
-async def _read_log(context: AppContext, *, after: int, limit: int) -> tuple[Head, list[tuple[int, Any, bytes]]]:
-    head = await context.only.pool.read(history.read_head)
+async def _read_log(of: PartitionContext, *, after: int, limit: int) -> tuple[Head, list[tuple[int, Any, bytes]]]:
+    head = await of.pool.read(history.read_head)
     if after > head.position:
         raise RequestInvalid.at("after", beyond(head.position))
-    return head, await context.only.pool.read(lambda connection: history.read_log(connection, after=after, limit=limit))
+    return head, await of.pool.read(lambda connection: history.read_log(connection, after=after, limit=limit))
 
 
-async def _verify(context: AppContext, *, after: int, limit: int) -> tuple[Head, AuditReport]:
+async def _verify(context: AppContext, of: PartitionContext, *, after: int, limit: int) -> tuple[Head, AuditReport]:
     async with context.verifying:
-        head = await context.only.pool.read(history.read_head)
+        head = await of.pool.read(history.read_head)
         upto = min(after + limit, head.position)
-        return head, await asyncio.to_thread(verify_seals, context.only.database, start=after + 1, upto=upto)
+        return head, await asyncio.to_thread(verify_seals, of.database, start=after + 1, upto=upto)
 
 
 def _log_page(partition: int, head: Head, rows: Sequence[tuple[int, Any, bytes]]) -> LogPage:

@@ -1,8 +1,7 @@
 """The gateway as a whole: the routes to look at it, to pause it, and to let it be called again."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from litestar import Router, get, post
 from litestar.params import JSONBody
@@ -11,13 +10,11 @@ from api.auth.access import allows
 from api.http.problems import WITH_BODY, problems
 from api.input.bodies import RequestBody
 from api.resources.request import LedgerRequest, Text
-from api.views.gateway import GatewayView, gateway_view
+from api.views.gateway import GatewayView, gateway_view, gateways_view
 from ledger.domain.events import GatewayChange
 from ledger.errors import StoreInactive
 from ledger.operation.gateway import SQL, GatewayStanding, change_gateway, standing_of
-from ledger.operation.state import GATEWAY, GatewayWord
-
-_FROM_LEAST: Final[Sequence[GatewayWord]] = ("paused", "open", "held", "closed")
+from ledger.operation.state import GATEWAY
 
 
 class OperationRequest(RequestBody, frozen=True, kw_only=True):
@@ -33,10 +30,12 @@ class OperationRequest(RequestBody, frozen=True, kw_only=True):
 async def read_gateway(request: LedgerRequest) -> GatewayView:
     """Tell whether the gateway is called, and since when and why it is not.
 
-    In a ledger with several partitions each has a breaker of its own, and the answer is about one that calls least.
+    Over several partitions each has a state of its own, and the answer is about the one that is farthest from calling.
     """
-    asking = (each.pool.rows(SQL["read_state"], {"gateway": GATEWAY}) for each in request.context.partitions)
-    return _least([gateway_view(standing_of(rows[0])) for rows in await asyncio.gather(*asking)])
+    states = await request.context.ask_all(
+        lambda partition: partition.pool.rows(SQL["read_state"], {"gateway": GATEWAY})
+    )
+    return gateways_view([gateway_view(standing_of(rows[0])) for rows in states])
 
 
 @post("/pause", status_code=200, opt=allows("operate"), responses=problems(*WITH_BODY, StoreInactive))
@@ -75,9 +74,4 @@ async def _changed(request: LedgerRequest, change: GatewayChange, data: Operatio
     for each in changed:
         if isinstance(each, BaseException):
             raise each
-    return _least([gateway_view(each) for each in changed if isinstance(each, GatewayStanding)])
-
-
-def _least(views: Sequence[GatewayView]) -> GatewayView:
-    """Return the first of those in which the gateway is called least."""
-    return min(views, key=lambda view: _FROM_LEAST.index(view.state))
+    return gateways_view([gateway_view(each) for each in changed if isinstance(each, GatewayStanding)])

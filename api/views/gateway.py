@@ -1,12 +1,17 @@
 """The answer about the gateway, over HTTP and on the command line."""
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Final, get_args
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from api.http.times import Timestamp, optional_timestamp
 from ledger.operation.gateway import GatewayStanding
 from ledger.operation.state import GatewayWord, Mark
+
+_STATES: Final[tuple[GatewayWord, ...]] = get_args(GatewayWord)
+"""The states from the one in which the gateway is called to the one in which nothing calls it."""
 
 
 class MarkView(Struct, frozen=True, kw_only=True):
@@ -23,6 +28,8 @@ class GatewayView(Struct, frozen=True, kw_only=True):
     `state` is `closed` while it is, and else the first that holds: `paused` by an operator; `open`, when the circuit
     breaker lets only probes through, the next at `probe_at`; `held` until `held_until`, because the gateway asked for
     it or could not be reached.
+
+    Each partition of a ledger has a state of its own. Where there are several, `partitions` has them, by number.
     """
 
     state: GatewayWord
@@ -30,6 +37,7 @@ class GatewayView(Struct, frozen=True, kw_only=True):
     open: MarkView | None
     probe_at: Timestamp | None
     held_until: Timestamp | None
+    partitions: list[GatewayWord] | UnsetType = UNSET
 
     EXAMPLE: ClassVar[object] = {
         "state": "paused",
@@ -51,6 +59,14 @@ def gateway_view(standing: GatewayStanding) -> GatewayView:
         probe_at=optional_timestamp(standing.probe_at),
         held_until=optional_timestamp(held_until) if is_held else None,
     )
+
+
+def gateways_view(views: Sequence[GatewayView]) -> GatewayView:
+    """Make the answer of those of all partitions: the one that is farthest from calling, with the state in each."""
+    if len(views) == 1:
+        return views[0]
+    farthest = max(views, key=lambda view: _STATES.index(view.state))
+    return replace(farthest, partitions=[view.state for view in views])
 
 
 def _mark(mark: Mark | None) -> MarkView | None:

@@ -6,6 +6,7 @@ finds out that they do not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from msgspec import Struct
@@ -60,6 +61,32 @@ class CurrencySums(Struct, frozen=True, kw_only=True):
 def currency_sums(rows: Iterable[Sequence[Any]]) -> list[CurrencySums]:
     """Read the rows of `sum_up`, whose columns are the fields of the sums."""
     return [_read(dict(zip(CurrencySums.__struct_fields__, row, strict=True))) for row in rows]
+
+
+def add_up_sums(partitions: Iterable[Sequence[CurrencySums]]) -> list[CurrencySums]:
+    """Add up the sums of all partitions by currency; `position` is the highest of them."""
+    together: dict[str, CurrencySums] = {}
+    for sums in chain.from_iterable(partitions):
+        before = together.get(sums.currency)
+        together[sums.currency] = sums if before is None else _sum(before, sums)
+    return [together[currency] for currency in sorted(together)]
+
+
+def _sum(one: CurrencySums, other: CurrencySums) -> CurrencySums:
+    gateways = one.gateways_minor.keys() | other.gateways_minor.keys()
+    added = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in CurrencySums.__struct_fields__
+        if name not in {"currency", "position", "gateways_minor"}
+    }
+    return CurrencySums(
+        currency=one.currency,
+        position=max(one.position, other.position),
+        gateways_minor={
+            name: one.gateways_minor.get(name, 0) + other.gateways_minor.get(name, 0) for name in sorted(gateways)
+        },
+        **added,
+    )
 
 
 def _read(row: dict[str, Any]) -> CurrencySums:

@@ -9,7 +9,7 @@ import pytest
 from api.operator.verification import sum_up
 from api.queries import pool as pools
 from api.queries.pool import ReadPool
-from api.views.trial_balance import read_trial_balance
+from api.views.trial_balance import read_journal_sums
 from ledger.errors import DatabaseUnavailable
 from ledger.store.database import Database
 
@@ -33,7 +33,7 @@ async def test_over_http_it_may_take_longer_than_other_reads(
     await pool.open()
     try:
         with journal_locked(database):
-            summing = asyncio.create_task(read_trial_balance(pool))
+            summing = asyncio.create_task(read_journal_sums(pool))
             with pytest.raises(DatabaseUnavailable):
                 await pool.rows("SELECT pg_sleep(5)")
             assert not summing.done()
@@ -51,7 +51,7 @@ async def test_over_http_it_ends_within_its_request(database: Database, monkeypa
     await pool.open()
     try:
         with journal_locked(database), pytest.raises(DatabaseUnavailable):
-            await read_trial_balance(pool)
+            await read_journal_sums(pool)
     finally:
         await pool.close()
 
