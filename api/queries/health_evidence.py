@@ -1,5 +1,7 @@
 """The evidence of the health rules, gathered from the database, this process and this machine."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from api.queries.disk_room import DiskRoom, disk_room
@@ -35,3 +37,17 @@ def gather(reading: StatusReading, settings: Settings, *, writer_trouble: str | 
         disk=disk_room(settings.data_dir) if settings.database_url is None else None,
         verification=last_verification(settings.data_dir),
     )
+
+
+def gather_all(
+    readings: Sequence[StatusReading], settings: Settings, *, writer_troubles: Sequence[str | None]
+) -> list[Evidence]:
+    """Put together the evidence of each partition. The facts about this machine are with the first one only."""
+    first = gather(readings[0], settings, writer_trouble=writer_troubles[0])
+    return [
+        first,
+        *(
+            Evidence(database=reading.database, report=reading.report, writer_trouble=trouble)
+            for reading, trouble in zip(readings[1:], writer_troubles[1:], strict=True)
+        ),
+    ]

@@ -7,7 +7,7 @@ evidence. A new fault is one more row, and a new fact that it needs is one more 
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from api.queries.health_evidence import Evidence
 from api.queries.service_status import QUERY_SECONDS_MAX, StatusReport
@@ -67,12 +67,16 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """A rule that is true, with the sentence for an operator and what to do about it."""
+    """A rule that is true, with the sentence for an operator and what to do about it.
+
+    `partition` is the one in which it is true, where the ledger has several.
+    """
 
     name: str
     severity: Severity
     sentence: str
     remedy: str
+    partition: int | UnsetType = UNSET
 
     EXAMPLE: ClassVar[object] = {
         "name": "no_worker",
@@ -82,10 +86,10 @@ class Finding(Struct, frozen=True, kw_only=True):
     }
 
 
-def findings(evidence: Evidence) -> list[Finding]:
-    """Name everything that needs an operator, in the order of the table."""
+def findings(evidence: Evidence, *, partition: int | UnsetType = UNSET) -> list[Finding]:
+    """Name everything that needs an operator, in the order of the table, with the partition where there are several."""
     return [
-        Finding(name=rule.name, severity=rule.severity, sentence=sentence, remedy=rule.remedy)
+        Finding(name=rule.name, severity=rule.severity, sentence=sentence, remedy=rule.remedy, partition=partition)
         for rule in RULES
         for sentence in rule.find(evidence)
     ]

@@ -44,6 +44,9 @@ COUNT_MAX: Final = 1_000
 
 DatabaseState = Literal["ok", "slow", "unavailable"]
 
+DATABASE_STATES: Final[tuple[DatabaseState, ...]] = get_args(DatabaseState)
+"""The states of a database from the best to the worst."""
+
 _LETTER_STATES: Final[tuple[LetterState, ...]] = get_args(LetterState)
 _NO_LETTERS: Final = (0, 0.0)
 

@@ -7,6 +7,7 @@ from litestar import get
 
 from api.auth.access import allows
 from api.http.problems import problems
+from api.queries.merged import add_up
 from api.resources.request import LedgerRequest
 from ledger.store.statements import load_statements
 from projections.models.counters import NAMES
@@ -19,7 +20,8 @@ IDEMPOTENCY_HITS: Final = "idempotency_hits_total"
 @get("/metrics", opt=allows("read"), tags=["health"], responses=problems())
 async def metrics(request: LedgerRequest) -> dict[str, int]:
     """Read the counters. All are always present. `idempotency_hits_total` counts only the replays of this process."""
-    counted: dict[str, int] = dict(await request.context.only.pool.rows(SQL["read_counters"]))
+    tables = await request.context.ask_all(lambda partition: partition.pool.rows(SQL["read_counters"]))
+    counted: dict[str, int] = add_up(dict(rows) for rows in tables)
     return _metrics(counted, idempotency_hits=request.context.idempotency_hits)
 
 

@@ -5,11 +5,12 @@ import asyncio
 from litestar import Response, get
 
 from api.auth.access import allows
-from api.context import PartitionContext
+from api.context import AppContext, PartitionContext
 from api.http.problems import problems
 from api.limits.marks import UNLIMITED
-from api.queries.health_evidence import gather
+from api.queries.merged import add_up
 from api.queries.service_status import QUERY_SECONDS_MAX
+from api.resources.health import read_evidence
 from api.resources.metrics import SQL
 from api.resources.request import LedgerRequest
 from api.telemetry.exposition import CONTENT_TYPE, Figures, Totals, exposition
@@ -27,19 +28,27 @@ async def prometheus(request: LedgerRequest) -> Response[bytes]:
     """Read the metrics of this process and of the ledger in Prometheus' text format.
 
     While the database does not answer, those of the ledger are left out, and the health rule `database_unavailable`
-    is 1.
+    is 1. Over several partitions, the figures of each have the label `partition`, the totals of payments are sums, and
+    those are left out while one partition does not answer.
     """
-    context, partition = request.context, request.context.only
-    reading, totals = await asyncio.gather(partition.service_status.read(), _totals(partition))
-    evidence = gather(reading, context.settings, writer_trouble=partition.writer.trouble)
+    context = request.context
+    evidence, totals = await asyncio.gather(read_evidence(context), _all_totals(context))
     figures = Figures(
-        evidence=evidence,
+        partitions=[(each.label, found) for each, found in zip(context.partitions, evidence, strict=True)],
         totals=totals,
-        pool=partition.pool.stats(),
-        commands_waiting=partition.writer.waiting,
+        pool=add_up(partition.pool.stats() for partition in context.partitions),
+        commands_waiting=sum(partition.writer.waiting for partition in context.partitions),
         replays=context.idempotency_hits,
     )
     return Response(exposition(context.process_metrics, figures), media_type=CONTENT_TYPE)
+
+
+async def _all_totals(context: AppContext) -> Totals | None:
+    """Read and add up the totals; None when a database does not tell them in time: a sum must not fall and rise."""
+    found = [totals for totals in await context.ask_all(_totals) if totals is not None]
+    if len(found) < len(context.partitions):
+        return None
+    return Totals(add_up(totals.counters for totals in found), add_up(totals.ends for totals in found))
 
 
 async def _totals(partition: PartitionContext) -> Totals | None:

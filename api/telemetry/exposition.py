@@ -2,12 +2,14 @@
 
 Totals of payments are the counters that the projector keeps, so they cost one short read and are the same in every
 process and after every restart. Health is the rule table: each rule is 1 while it is true.
+
+Where the ledger has several partitions, each figure of a partition has the label `partition`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Final, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeVar, get_args
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -49,6 +51,12 @@ _PLAIN_TOTALS: Final = (
 )
 
 
+SeenT = TypeVar("SeenT")
+
+_Seen = Sequence[tuple[int | UnsetType, SeenT]]
+"""Something of each partition, with its number, which is UNSET where there is only one."""
+
+
 class Totals(Struct, frozen=True):
     """The counters by name, and the ends of payments by kind, currency and end."""
 
@@ -59,10 +67,11 @@ class Totals(Struct, frozen=True):
 class Figures(Struct, frozen=True, kw_only=True):
     """Everything that a scrape shows beside the process's own measurements.
 
-    `totals` is None when they could not be read. `pool` are the figures of psycopg_pool.
+    `partitions` has the evidence of each partition and its number, which is UNSET where there is only one. `totals` is
+    None when they could not be read in all of them. `pool` are the figures of psycopg_pool.
     """
 
-    evidence: Evidence
+    partitions: _Seen[Evidence]
     totals: Totals | None
     pool: Mapping[str, int]
     commands_waiting: int
@@ -86,12 +95,12 @@ def exposition(process: ProcessMetrics, figures: Figures) -> bytes:
 
 def _metrics(figures: Figures) -> Iterable[Metric]:
     yield from _of_process(figures)
-    yield from _of_health(figures.evidence)
+    yield from _of_health(figures.partitions)
     if figures.totals is not None:
         yield from _totals(figures.totals.counters)
         yield _ends(figures.totals.ends)
-    if figures.evidence.report is not None:
-        yield from _of_report(figures.evidence.report)
+    if reports := [(label, found.report) for label, found in figures.partitions if found.report is not None]:
+        yield from _of_reports(reports)
 
 
 def _of_process(figures: Figures) -> Iterable[Metric]:
@@ -105,15 +114,18 @@ def _of_process(figures: Figures) -> Iterable[Metric]:
     yield _gauge("pool_requests_waiting", "Reads that wait for a connection.", pool.get("requests_waiting", 0))
 
 
-def _of_health(evidence: Evidence) -> Iterable[Metric]:
-    rules = _family("health_rule", "Whether a rule of the health table is true: 1 or 0.", "rule", "severity")
-    for rule in RULES:
-        rules.add_metric([rule.name, rule.severity], float(any(rule.find(evidence))))
-    yield rules
-    if (last := evidence.verification) is not None:
+def _of_health(partitions: _Seen[Evidence]) -> Iterable[Metric]:
+    about = "Whether a rule of the health table is true: 1 or 0."
+    rules = _Family("health_rule", about, partitions, "rule", "severity")
+    for number, evidence in partitions:
+        for rule in RULES:
+            rules.add(number, float(any(rule.find(evidence))), rule.name, rule.severity)
+    yield rules.metric
+    _, of_machine = partitions[0]
+    if (last := of_machine.verification) is not None:
         yield _gauge("verified_position", "The last position that was verified clean.", last.position)
         yield _gauge("verified_age_seconds", "Time since the last clean verification.", last.seconds_ago)
-    if (disk := evidence.disk) is not None:
+    if (disk := of_machine.disk) is not None:
         yield _gauge("disk_free_bytes", "Room on the disk of the data directory.", disk.free_bytes)
         yield _gauge("disk_size_bytes", "Size of the disk of the data directory.", disk.total_bytes)
 
@@ -138,38 +150,51 @@ def _ends(counted: Mapping[tuple[str, str, str], int]) -> Metric:
     return family
 
 
-def _of_report(report: StatusReport) -> Iterable[Metric]:
-    queue = report.gateway_queue
-    yield _gauge("log_position", "The last position of the log.", report.position)
-    yield _gauge("log_ahead_seconds", "How far the log's time is ahead of the clock.", report.log_ahead_seconds)
-    yield _gauge("gateway_queue_payments", "Payments that wait for the gateway.", queue.waiting)
-    yield _gauge("gateway_queue_oldest_due_seconds", "How long the first one has been due.", queue.oldest_due_seconds)
-    gateway = _family("gateway_state", "1 for the state of the gateway: closed, held, open or paused.", "state")
-    for state in get_args(GatewayWord):
-        gateway.add_metric([state], float(report.gateway.state == state))
-    yield gateway
-    letters = _family("dead_letters", "Dead letters by state.", "state")
-    oldest = _family("dead_letter_oldest_seconds", "Age of the oldest dead letter of a state.", "state")
-    for state, count in report.dead_letters.items():
-        letters.add_metric([state], count)
-        oldest.add_metric([state], report.oldest_letter_seconds[state])
-    yield from (letters, oldest)
-    events = _family("projection_lag_events", "Events that a group of read models is behind the log.", "group")
-    seconds = _family("projection_lag_seconds", "Age of the first event that is not applied.", "group")
-    for model in report.read_models:
-        events.add_metric([model.name], model.lag)
-        seconds.add_metric([model.name], model.lag_seconds)
-    yield from (events, seconds)
-    alive = _family("parts_alive", "Instances of a part whose heartbeat is fresh.", "part")
-    for part in PARTS:
-        fresh = [each for each in report.parts if each.part == part and each.seen_seconds_ago < FRESH.total_seconds()]
-        alive.add_metric([part], len(fresh))
-    yield alive
+def _of_reports(reports: _Seen[StatusReport]) -> Iterable[Metric]:
+    def family(name: str, about: str, *labels: str) -> _Family:
+        return _Family(name, about, reports, *labels)
+
+    position = family("log_position", "The last position of the log.")
+    ahead = family("log_ahead_seconds", "How far the log's time is ahead of the clock.")
+    waiting = family("gateway_queue_payments", "Payments that wait for the gateway.")
+    due = family("gateway_queue_oldest_due_seconds", "How long the first one has been due.")
+    gateway = family("gateway_state", "1 for the state of the gateway: closed, held, open or paused.", "state")
+    letters = family("dead_letters", "Dead letters by state.", "state")
+    oldest = family("dead_letter_oldest_seconds", "Age of the oldest dead letter of a state.", "state")
+    events = family("projection_lag_events", "Events that a group of read models is behind the log.", "group")
+    seconds = family("projection_lag_seconds", "Age of the first event that is not applied.", "group")
+    alive = family("parts_alive", "Instances of a part whose heartbeat is fresh.", "part")
+    for number, report in reports:
+        position.add(number, report.position)
+        ahead.add(number, report.log_ahead_seconds)
+        waiting.add(number, report.gateway_queue.waiting)
+        due.add(number, report.gateway_queue.oldest_due_seconds)
+        for word in get_args(GatewayWord):
+            gateway.add(number, float(report.gateway.state == word), word)
+        for state, count in report.dead_letters.items():
+            letters.add(number, count, state)
+            oldest.add(number, report.oldest_letter_seconds[state], state)
+        for model in report.read_models:
+            events.add(number, model.lag, model.name)
+            seconds.add(number, model.lag_seconds, model.name)
+        for part in PARTS:
+            fresh = [one for one in report.parts if one.part == part and one.seen_seconds_ago < FRESH.total_seconds()]
+            alive.add(number, len(fresh), part)
+    families = (position, ahead, waiting, due, gateway, letters, oldest, events, seconds, alive)
+    yield from (each.metric for each in families)
+
+
+class _Family:
+    """A gauge with values of each partition, which have its number as a label where there are several."""
+
+    def __init__(self, name: str, about: str, partitions: _Seen[object], *labels: str) -> None:
+        own = [] if partitions[0][0] is UNSET else ["partition"]
+        self.metric = GaugeMetricFamily(f"{PREFIX}_{name}", about, labels=[*own, *labels])
+
+    def add(self, number: int | UnsetType, value: float, *labels: str) -> None:
+        """Add a value of a partition."""
+        self.metric.add_metric([*([] if number is UNSET else [str(number)]), *labels], value)
 
 
 def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{PREFIX}_{name}", about, value=value)
-
-
-def _family(name: str, about: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", about, labels=labels)

@@ -198,7 +198,10 @@ class TestOneIsAway:
         """Let the service look for partition 2 where there is none."""
         return without(partitions, 2)
 
-    @pytest.mark.parametrize("path", ["/api/v1/payments", "/api/v1/dlq"])
+    @pytest.mark.parametrize(
+        "path",
+        ["/api/v1/payments", "/api/v1/dlq", "/api/v1/metrics", "/api/v1/audit/trial-balance", "/api/v1/gateway"],
+    )
     async def test_what_is_about_all_users_is_refused(
         self, client: httpx.AsyncClient, partition_seeds: list[Seeds], path: str
     ) -> None:

@@ -32,8 +32,8 @@ HEALTH: Final = """\
 One table of rules decides whether the service is well. `GET /api/v1/health` gives the findings as sentences in `wrong`,
 and with name, severity and remedy in `findings`. `payment-ledger status` ends with the same sentences. `payment-ledger
 doctor` prints every row, and its exit code is that of the worst: 3 for a warning, 4 for an error, 5 for a critical
-fault. `GET /readyz` is 503 while a rule that stops requests is true. [Monitor](../guides/operate/monitor.md) says which
-of them to ask.
+fault. `GET /readyz` is 503 while a rule that stops requests is true, with several partitions in each of them.
+[Monitor](../guides/operate/monitor.md) says which of these to ask.
 
 A warning has time until tomorrow. An error holds up some payments or reads. A critical fault refuses payments, or can
 lose them."""
