@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from api.cli.main import COMMANDS
+from api.settings import Settings
 from tests.structure.tree import ROOT, over
 
 UNITS: Final = sorted((ROOT / "deploy/systemd").glob("payment-ledger-*"))
@@ -20,6 +21,22 @@ SECONDS_BETWEEN_CHECKS_MIN: Final = 15
 def services() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
     return found
+
+
+def test_the_example_of_several_partitions_fits_compose() -> None:
+    """Its services are those of compose and one more server, and its settings are a ledger's."""
+    example = yaml.safe_load((ROOT / "docker-compose.scale.yml").read_text("utf-8"))
+    added = example["services"].keys() - services().keys()
+    given = example["x-partitions"] | {"DATABASE_URL": "postgresql://postgres/ledger"}
+    urls = re.sub(r"\$\{[A-Z_]+:-([a-z]+)\}", r"\1", given["LEDGER_PARTITION_URLS"])
+
+    settings = Settings.load(given | {"LEDGER_PARTITION_URLS": urls})
+
+    assert added == {"postgres-2"}
+    assert (settings.partitions, len(settings.partition_urls or ())) == (4, 4)
+    assert {name for name, service in services().items() if "LEDGER_PART" in service.get("environment", {})} <= {
+        name for name, service in example["services"].items() if service.get("environment") == example["x-partitions"]
+    }
 
 
 @pytest.mark.skipif(SYSTEMD_ANALYZE is None, reason="systemd-analyze is not installed")
