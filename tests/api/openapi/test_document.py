@@ -92,7 +92,7 @@ async def test_every_problem_is_described_with_an_example(document: Any) -> None
         ("/api/v1/payments/deposit", "post", {202, 400, 401, 403, 404, 413, 415, 422, 429, 500, 503}),
         ("/api/v1/payments/batch", "post", {200, 400, 401, 403, 413, 415, 422, 429, 500, 503}),
         ("/api/v1/payments/{payment_id}", "get", {200, 400, 401, 403, 404, 422, 429, 500, 503}),
-        ("/api/v1/dlq/{payment_id}/resolve", "post", {202, 400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503}),
+        ("/api/v1/dlq/{payment_id}/resolve", "post", {202, 400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 501, 503}),
         ("/readyz", "get", {200, 400, 500, 503}),
     ],
 )
