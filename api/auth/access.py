@@ -18,7 +18,7 @@ from api.auth.key_ring import KeyRing, LiveKey
 from api.auth.keys import KEY_BYTES, PREFIX, Scope
 from api.auth.pages import Pages
 from api.errors import KeyBoundElsewhere, ScopeMissing, Unauthenticated
-from api.input.header_fields import fields_of, values_of
+from api.input.header_fields import each_came_once, fields_of, values_of
 from ledger.errors import DatabaseUnavailable, StoreBroken
 
 Need = Scope | Literal["public", "any"]
@@ -37,6 +37,7 @@ _NEED: Final = "needs"
 _NAMING: Final = "names_user"
 _CALLER: Final = "ledger.caller"
 _BEARER: Final = b"bearer "
+_PLAIN_BEARER: Final = (b"Bearer ", _BEARER)
 _DIGITS_MAX: Final = 16
 
 
@@ -164,8 +165,15 @@ def given_key(scope: Connection) -> bytes | None:
     another kind, such as those of a proxy, are not ours.
     """
     fields = fields_of(scope)
-    if b"authorization" not in fields and b"x-api-key" not in fields:
-        return None
+    given = fields.get(b"authorization")
+    if b"x-api-key" not in fields:
+        if given is None:
+            return None
+        # Nearly every key comes like this, alone. Reading field by field, as below, takes four times as long.
+        text = given[len(_BEARER) :]
+        is_plain = len(text) == KEY_BYTES and text.startswith(PREFIX) and given.startswith(_PLAIN_BEARER)
+        if is_plain and each_came_once(scope):
+            return text
     bearers = [each for each in values_of(scope, b"authorization") if each[: len(_BEARER)].lower() == _BEARER]
     texts = [*(each[len(_BEARER) :].strip() for each in bearers), *map(bytes.strip, values_of(scope, b"x-api-key"))]
     keys = [text for text in texts if text.startswith(PREFIX)]

@@ -19,6 +19,11 @@ def fields_of(scope: Scope) -> dict[bytes, bytes]:
     return fields
 
 
+def each_came_once(scope: Scope) -> bool:
+    """Tell whether no field came more than once."""
+    return len(fields_of(scope)) == len(cast("dict[str, Any]", scope)["headers"])
+
+
 def values_of(scope: Scope, name: bytes) -> list[bytes]:
     """Return all values of a field, in their order."""
     fields = fields_of(scope)
