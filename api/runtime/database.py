@@ -70,9 +70,9 @@ def migrate_all(
     Parts of an older program have `stop_seconds` to stop, unless it is done `regardless` of them; `parts` are those
     that will run. Raises OlderPartsAlive, and PartitionsDiffer where the ledger has another number of partitions.
     """
+    check_before_new(partitions)
     applied = []
     for partition in partitions:
-        check_before_new(partition, partitions)
         for attempt in stamina.retry_context(
             on=OlderPartsAlive, attempts=None, timeout=stop_seconds, wait_initial=0.5, wait_max=0.5, wait_jitter=0.0
         ):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ledger.errors import StoreBroken
 from ledger.partition.partition import Partition, Partitions
 from ledger.store.database import Database
-from ledger.store.migrate import StoreIdentity, has_identity, read_identity
+from ledger.store.migrate import SQL, StoreIdentity, has_identity, read_identity
 
 _APPLICATION: Final = "payment-ledger check"
 
@@ -43,15 +43,25 @@ def check_identities(partitions: Partitions) -> UUID:
     return group_id
 
 
-def check_before_new(partition: Partition, partitions: Partitions) -> None:
-    """Refuse to make a new store where the ledger is with another number of partitions. Raises PartitionsDiffer."""
-    if _found(partition.database) is not None:
-        return
-    for schema in partitions.schemas_of_others:
-        found = _found(replace(partition.database.administration, schema=schema))
-        if found is not None:
-            wanted = f"partition {partition.number} of {len(partitions)} of a new ledger"
-            raise PartitionsDiffer(schema=schema, found=str(found), wanted=wanted)
+def check_before_new(partitions: Partitions) -> None:
+    """Look at the stores that there are, before a missing one is made. Raises PartitionsDiffer.
+
+    It refuses a ledger with another number of partitions, and one that has begun without one of its stores: all stores
+    are made before the first event, so the missing one is elsewhere.
+    """
+    found = {partition: _found(partition.database) for partition in partitions}
+    for partition, identity in found.items():
+        if identity is not None and identity.slots != partition.slots:
+            raise PartitionsDiffer(schema=partition.schema, found=str(identity), wanted=_place(partition))
+    missing = [partition for partition, identity in found.items() if identity is None]
+    has_begun = missing and any(_has_begun(each.database) for each, identity in found.items() if identity is not None)
+    for partition in missing:
+        for schema in partitions.schemas_of_others:
+            other = _found(replace(partition.database.administration, schema=schema))
+            if other is not None:
+                raise PartitionsDiffer(schema=schema, found=str(other), wanted=_place(partition))
+        if has_begun:
+            raise PartitionsDiffer(schema=partition.schema, found="no store", wanted=_place(partition))
 
 
 def group_of(partitions: Partitions) -> UUID | None:
@@ -63,6 +73,15 @@ def group_of(partitions: Partitions) -> UUID | None:
 def _found(database: Database) -> StoreIdentity | None:
     with closing(database.administration.connect(application=_APPLICATION, owner=True)) as connection:
         return read_identity(connection) if has_identity(connection) else None
+
+
+def _has_begun(database: Database) -> bool:
+    with closing(database.administration.connect(application=_APPLICATION, owner=True)) as connection:
+        return connection.execute(SQL["has_begun"]).fetchone() == (True,)
+
+
+def _place(partition: Partition) -> str:
+    return f"partition {partition.number} of {partition.slots.count}"
 
 
 def _compare(partition: Partition, found: StoreIdentity, wanted: StoreIdentity) -> None:

@@ -160,6 +160,9 @@ DROP TABLE IF EXISTS yoyo_lock
 SELECT ledger_id, (kept ->> 'partition')::integer, (kept ->> 'partitions')::integer, (kept ->> 'group_id')::uuid
   FROM ledger_identity AS i, to_jsonb(i) AS kept
 
+-- name: has_begun
+SELECT EXISTS (SELECT 1 FROM events)
+
 -- name: has_identity
 SELECT to_regclass('ledger_identity') IS NOT NULL
 

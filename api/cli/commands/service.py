@@ -115,10 +115,11 @@ def migrate_command(*, plan: bool, regardless: bool, as_json: bool) -> None:
 
 def _missing(partitions: Partitions) -> list[Migration]:
     """Return the migrations that any of the partitions lacks, in their order. Raises PartitionsDiffer."""
-    lacking = set()
     for partition in partitions:
         wait_for(partition.database)
-        check_before_new(partition, partitions)
+    check_before_new(partitions)
+    lacking = set()
+    for partition in partitions:
         lacking |= {each.id for each in missing_migrations(partition.database)}
     return [each for each in migrations() if each.id in lacking]
 

@@ -84,18 +84,46 @@ def test_an_account_of_another_partition_is_found(four: Partitions) -> None:
 
 
 def test_a_ledger_with_another_number_of_partitions_is_refused(four: Partitions, postgres_url: str) -> None:
-    """By a start with one partition, which would begin a new ledger beside it, and by one with two."""
+    """By a start with one partition, which would begin a new ledger beside it, and by those with two and with eight."""
     base = four.first.schema.removesuffix("_0")
     one = Partitions.whole(Database(postgres_url, base))
-    two = Partitions.over([Database(postgres_url, base)] * 2)
+    several = [Partitions.over([Database(postgres_url, base)] * count) for count in (2, 8)]
 
-    for partitions in (one, two):
+    for partitions in (one, *several):
         with pytest.raises(PartitionsDiffer) as refused:
             migrate_all(partitions)
         assert (refused.value.schema, "of 4 of" in refused.value.found) == (f"{base}_0", True)
     with closing(psycopg.connect(postgres_url)) as connection:
-        made = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [base]).fetchone()
-    assert made is None
+        made = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s) ORDER BY 1", [base]
+        ).fetchall()
+    assert made == [(f"{base}_{number}",) for number in range(4)]
+
+
+def test_a_ledger_that_has_begun_gets_no_new_store(four: Partitions, postgres_url: str) -> None:
+    """A URL that leads elsewhere would give the users of a partition an empty store; an unfinished start goes on."""
+    with fresh_database(postgres_url) as elsewhere:
+        first, *others, last = four
+        mistaken = Partitions([first, *others, replace(last, database=replace(last.database, url=elsewhere))])
+        writer = Writer(first.database, slots=first.slots)
+        writer.start()
+        writer.submit(OpenAccount(command_id="a", opening=Decimal(5), currency="USD")).result(30)
+        writer.stop()
+
+        with pytest.raises(PartitionsDiffer) as refused:
+            migrate_all(mistaken)
+
+    assert (refused.value.schema, refused.value.found) == (last.schema, "no store")
+
+
+def test_an_unfinished_beginning_goes_on(four: Partitions) -> None:
+    """A first start that died between two stores is repeated."""
+    before = identity(four.first)
+    remove([*four][2].database)
+
+    migrate_all(four)
+
+    assert [identity(partition)[1:] for partition in four] == [((n, 4), before[0]) for n in range(4)]
 
 
 def test_a_ledger_that_was_not_split_is_refused_to_a_start_with_several(postgres_url: str) -> None:
