@@ -64,12 +64,15 @@ def read_balance(partition: Partition, account_id: int, *, position: int | None,
     return _read(partition.database, read)
 
 
-def sum_up(database: Database) -> TrialBalanceView:
-    """Sum up the journal by currency. It takes as long as the journal needs. Raises psycopg.Error."""
+def sum_up(*databases: Database) -> TrialBalanceView:
+    """Sum up the journals of all partitions by currency. It takes as long as they need. Raises psycopg.Error."""
 
     async def connect_and_sum_up() -> TrialBalanceView:
-        async with await database.connect_async(application="payment-ledger audit") as connection:
-            return trial_balance_view([await sum_up_journal(connection)])
+        journals = []
+        for database in databases:
+            async with await database.connect_async(application="payment-ledger audit") as connection:
+                journals.append(await sum_up_journal(connection))
+        return trial_balance_view(journals)
 
     return asyncio.run(connect_and_sum_up())
 

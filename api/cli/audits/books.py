@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 import click
+from msgspec import UNSET
 from msgspec.structs import asdict
 
 from api.cli.command import EXIT_UNHEALTHY, as_json_option
@@ -14,7 +15,6 @@ from api.cli.ledger_access import ledger_for
 from api.cli.options import time_option_value
 from api.cli.output import print_json
 from api.cli.tables import escape, table, table_console
-from api.operator.several_partitions import LedgerBooks, sum_up_all
 from api.operator.verification import read_balance, sum_up
 from api.views.accounts import BalanceView
 from api.views.stream_history import ReplayedEvent, replay_account, replay_payment
@@ -58,7 +58,7 @@ def balance_command(*, account_id: int, at: datetime | None, position: int | Non
 def trial_balance_command(*, as_json: bool) -> None:
     """Sum up the journal. The exit code is 1 when the books do not balance."""
     with ledger_for("audit") as (_, partitions):
-        books = sum_up(partitions.first.database) if len(partitions) == 1 else sum_up_all(partitions)
+        books = sum_up(*(partition.database for partition in partitions))
     if as_json:
         print_json(books)
     else:
@@ -88,7 +88,7 @@ _SUMS: Final = (
 """The sums of a currency, in the order of their columns."""
 
 
-def print_trial_balance(books: TrialBalanceView | LedgerBooks) -> None:
+def print_trial_balance(books: TrialBalanceView) -> None:
     """Show the sums of the books by currency, and the clearing of each gateway; over all partitions if several."""
     console = table_console()
     shown = table("currency", *(name.replace("_", " ") for name in _SUMS))
@@ -103,7 +103,7 @@ def print_trial_balance(books: TrialBalanceView | LedgerBooks) -> None:
     for stream in books.set_aside:
         console.print(f"[red]{stream} is set aside, so the sums lack its money; see `payment-ledger status`.")
     verdict = "[green]The books balance" if books.balanced else "[red]The books do not balance"
-    if isinstance(books, TrialBalanceView):
+    if books.partitions is UNSET:
         console.print(f"{verdict}[/], up to position {books.position}.")
         return
     console.print(f"{verdict}[/].")
